@@ -1,0 +1,105 @@
+"""The command line: parse, call one verb, print. Nothing heavy is imported before the verb that needs it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+
+import cyclopts
+
+from headway import __version__
+from headway.errors import HeadwayError, did_you_mean
+
+EXIT_CODES = """\
+Exit codes: 0 done · 2 recipe or usage · 3 data · 4 model · 5 run directory (disk, permission, damage) · 6 loss is not
+a number · 7 out of memory · 8 run directory in use · 75 stopped by SIGTERM, 130 by Ctrl-C (both saved and resumable)."""
+
+app = cyclopts.App(
+    name="headway",
+    help="Take a pretrained transformer and make it good at your text.",
+    help_epilogue=EXIT_CODES,
+    help_format="markdown",
+    version=__version__,
+    default_parameter=cyclopts.Parameter(name_transform=lambda name: name, negative=()),
+)
+for _name, _help in (
+    ("train", "Train what a recipe describes."),
+    ("evaluate", "Score a run on a labelled file."),
+    ("predict", "Predict one text, a file, or standard input."),
+    ("check", "Look for trouble in the data before any training."),
+    ("report", "Write the report of a run again."),
+    ("init", "Write a recipe for your data."),
+    ("doctor", "Say what this machine has and what is missing."),
+    ("runs", "List the runs below a folder."),
+):
+    app.command(f"headway.cli.{_name}:{_name}", name=_name, help=_help)
+recipes = cyclopts.App(name="recipe", help="Show what a recipe may hold, and what one holds.")
+recipes.command("headway.cli.recipe:schema", name="schema", help="Print the JSON schema of all options, for editors.")
+recipes.command("headway.cli.recipe:print_", name="print", help="Print a recipe with all its defaults.")
+app.command(recipes)
+app.register_install_completion_command("--install_completion")
+
+VERBS = ("train", "evaluate", "predict", "check", "report", "init", "doctor", "runs", "recipe")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; a user's mistake gives one message and never a traceback."""
+    _log_to_standard_error()
+    tokens = [_underscored(token) for token in arguments]
+    if tokens and not tokens[0].startswith("-") and tokens[0] not in VERBS:
+        known = ", ".join(VERBS)
+        print(
+            f"headway: there is no verb {tokens[0]!r}.{did_you_mean(tokens[0], VERBS)} Verbs: {known}.", file=sys.stderr
+        )
+        return 2
+    try:
+        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except cyclopts.CycloptsError as error:
+        print(f"headway: {error} `headway {tokens[0] if tokens else ''} --help` shows the usage.", file=sys.stderr)
+        return 2
+    except HeadwayError as error:
+        print(f"headway: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("headway: stopped by Ctrl-C; nothing was lost that was saved before.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of the output left (`| head`): that is its right. Python would complain again at exit.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        traceback.print_exc()
+        print("headway: this is a bug in headway. Please report it with the lines above.", file=sys.stderr)
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _underscored(token: str) -> str:
+    """Accept `--output-dir` for `--output_dir`."""
+    name, equals, value = token.partition("=")
+    if re.fullmatch(r"--[a-z][a-z0-9._-]*", name):
+        name = "--" + name[2:].replace("-", "_")
+    return name + equals + value
+
+
+def _log_to_standard_error() -> None:
+    logger = logging.getLogger("headway")
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+    logger.setLevel(logging.INFO)
+    # One process with a fast tokenizer needs no fork, and a fork after its threads started could hang.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,0 +1,45 @@
+"""`headway evaluate`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from headway.cli.train import Overrides
+
+
+def evaluate(
+    run: str,
+    /,
+    *overrides: Overrides,
+    data: str,
+    output_dir: str | None = None,
+    allow_user_code: bool = False,
+    json_: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Score a run on a labelled file: every metric over all its rows, with 95 % bootstrap intervals.
+
+    The file is read as the run's own data were; `--data.format`, `--data.columns.text` and so on change that.
+
+    Args:
+        run: The run directory.
+        overrides: Reading options that differ for this file.
+        data: The labelled file, folder, or hub:name/config[split].
+        output_dir: Where to write metrics.json and predictions.jsonl.
+        allow_user_code: Import the classes of your own that the run names.
+        json_: Print one JSON object on standard output.
+    """
+    from headway.cli.tables import metrics_table
+    from headway.evaluate import evaluate as score
+    from headway.recipe import parse_overrides
+
+    result = score(
+        run, data, output_dir=output_dir, allow_user_code=allow_user_code, reading=parse_overrides(overrides)
+    )
+    if json_:
+        print(json.dumps({key: value for key, value in result.items() if key != "details"}))
+    else:
+        print(f"{result['rows']} rows of {data}; {result['tokens_lost']} tokens lost to truncation.\n")
+        print(metrics_table(result))

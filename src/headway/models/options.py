@@ -1,0 +1,48 @@
+"""The recipe's ``model`` section: which pretrained model, under which head, and what of it may change."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from headway.importing import Choice
+from headway.types import Options
+
+AttentionImplementation = Literal["eager", "sdpa", "flash_attention_2", "flex_attention"]
+
+
+class ModelOptions(Options):
+    """Which pretrained model is tuned, and how it is changed."""
+
+    model_name_or_path: str = Field(default="minilm", min_length=1)
+    """The pretrained model: `minilm` (comes with headway[offline], needs no network), a folder, or a name on the
+    Hugging Face hub."""
+
+    revision: str | None = None
+    """Branch, tag or commit of a hub model; name a commit to make the run repeatable for ever."""
+
+    head: Choice = Choice(name="default")
+    """What stands on the backbone: `default` (the model family's own head), `linear`, `mlp`, or the import path of
+    your own nn.Module. Options stand beside the name: {name: mlp, layer_size: 256}."""
+
+    pooling: Literal["cls", "mean", "max"] = "cls"
+    """How the vectors of a text's tokens become one vector: that of the first token, their mean, or their maximum.
+    Used by every head but `default`, which pools in its own way."""
+
+    freeze: Literal["none", "all"] | Annotated[int, Field(strict=True, ge=0)] = "none"
+    """Which pretrained weights stay as they are: `none`, `all`, or a number n: the embeddings and first n layers."""
+
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout of the hidden vectors and before the head; empty keeps what the model was pretrained with. Dropout of
+    attention weights is left as it is."""
+
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, about a third more time."""
+
+    attn_implementation: AttentionImplementation | None = None
+    """How attention is computed: `eager`, `sdpa`, `flash_attention_2` or `flex_attention`; empty lets transformers
+    choose. Kernels from a hub are not accepted."""
+
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Leave it off unless you have read that code."""

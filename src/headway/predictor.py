@@ -1,0 +1,112 @@
+"""A trained model, ready to answer: from texts to predictions in three lines.
+
+predictor = Predictor.load("runs/reviews")
+print(predictor.predict("A quiet, lovely book."))
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from headway.data.options import DataOptions
+from headway.data.table import Table
+from headway.errors import DataError, ModelError
+from headway.files import read_json
+from headway.importing import load_class
+from headway.inference import Inference
+from headway.models.saving import load_model
+from headway.recipe import TASKS, reading_options
+from headway.run_dir import RunDir
+from headway.tasks.base import Limits, Task
+from headway.types import Prediction, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """A task with its model and tokenizer; `load` makes one from a run."""
+
+    task: Task
+    inference: Inference
+    data: DataOptions
+    """How the run's own data were read; a labelled file is read the same way."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of the model."""
+        return self.inference.tokenizer
+
+    @classmethod
+    def load(
+        cls, run: str | Path, *, allow_user_code: bool = False, batch_size: int = 64, device: str | None = None
+    ) -> Predictor:
+        """Return the predictor of a finished run, or of the `model` folder of one.
+
+        Args:
+            run: run directory; of a group of seeds, the seed with the best validation score is taken.
+            allow_user_code: import the classes of your own (task, head) that the run names. Off, a folder from
+                someone else can never run code.
+            batch_size: rows the model sees at once; it never changes a result.
+            device: where to compute; empty takes CUDA where there is one.
+
+        Raises:
+            RunError: there is no finished run.
+            ModelError: the model folder is damaged, incomplete, or needs code that is not allowed.
+        """
+        folder = Path(run)
+        if not (folder / "headway.json").exists():
+            folder = RunDir.open(run).model
+        about = read_json(folder / "headway.json")
+        name = about["task"]["type"]
+        if name not in TASKS and not allow_user_code:
+            raise ModelError(
+                f"{folder} needs the task {name!r}, which is not part of headway. If you trust that code, allow it "
+                "with --allow_user_code (Python: allow_user_code=True)."
+            )
+        task: Task = load_class(name, known=TASKS, option="task.type", base=Task).model_validate(about["task"])
+        model, tokenizer = load_model(folder, about["kind"], allow_user_code=allow_user_code)
+        model.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))).eval()
+        inference = Inference(task, model, tokenizer, Limits.model_validate(about["limits"]), batch_size)
+        return cls(task, inference, DataOptions.model_validate(about["data"]))
+
+    def predict(self, row: str | Row) -> Prediction:
+        """Return the prediction of one row: a mapping with the task's columns, or the text where it reads one."""
+        return next(self.stream([row]))
+
+    def read(self, data: str, reading: Mapping[str, Any] | None = None, *, need_gold: bool = False) -> Table:
+        """Return the rows of a file, read as the run's own data were, but for the dotted options in ``reading``."""
+        options = reading_options(self.data, reading or {})
+        return Table.read(data, options=options, columns=self.task.columns, need_gold=need_gold)
+
+    def pairs(self, rows: Iterable[str | Row]) -> Iterator[tuple[Row, Prediction]]:
+        """Return each row beside its prediction, in the order of the rows, holding a bounded number of them."""
+        ours, theirs = itertools.tee(self._row(row) for row in rows)
+        return zip(ours, self.inference.stream(theirs), strict=True)
+
+    def stream(self, rows: Iterable[str | Row]) -> Iterator[Prediction]:
+        """Return the predictions of rows that need not fit into memory, in their order."""
+        return self.inference.stream(self._row(row) for row in rows)
+
+    def _row(self, row: str | Row) -> Row:
+        if isinstance(row, str):
+            row = {self.task.columns[0].name: row}
+        known = {column.name for column in self.task.columns}
+        required = {column.name for column in self.task.columns if column.required and not column.is_gold}
+        if missing := sorted(required - set(row)):
+            raise DataError(f"A row needs {missing[0]!r}; this one holds {', '.join(map(repr, row)) or 'nothing'}.")
+        if wrong := sorted(set(row) - known):
+            raise DataError(f"There is no column {wrong[0]!r} in this task. It reads {', '.join(sorted(known))}.")
+        for name in sorted(known & set(row)):
+            value = row[name]
+            if isinstance(value, str) and not value.isascii():
+                try:
+                    value.encode("utf-8")
+                except UnicodeEncodeError as error:
+                    raise DataError(f"Column {name!r} holds half a character at position {error.start}.") from None
+        return row

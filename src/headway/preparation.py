@@ -1,0 +1,147 @@
+"""Before anything is trained: tables read and split, labels fixed, rows tokenised. Shared by train, plan and check."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from headway.data.findings import Report, TokenLoss
+from headway.data.split import split
+from headway.data.table import Table
+from headway.data.token_cache import TokenCache, cache_key, open_or_build
+from headway.inference import encode_table
+from headway.recipe import Recipe
+from headway.tasks.base import Limits, Task
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The rows of every split, as the task needs them, and their features."""
+
+    task: Task
+    tables: dict[str, Table]
+    features: dict[str, TokenCache]
+    limits: Limits
+
+
+def read_tables(recipe: Recipe) -> dict[str, Table]:
+    """Return the table of every split that the recipe names; `validation: 0.1` takes that share out of train.
+
+    Raises:
+        DataError: a file cannot be read as told.
+    """
+    data, columns = recipe.data, recipe.task.columns
+    tables = {"train": Table.read(data.train, options=data, columns=columns, need_gold=True)}
+    if isinstance(data.validation, float):
+        label = next((column.name for column in columns if column.is_gold), None)
+        tables["train"], tables["validation"] = split(
+            tables["train"],
+            share=data.validation,
+            seed=data.split_seed,
+            stratify_by=label if data.stratify and label in tables["train"].column_names else None,
+        )
+    elif data.validation is not None:
+        tables["validation"] = Table.read(data.validation, options=data, columns=columns, need_gold=True)
+    if data.test is not None:
+        tables["test"] = Table.read(data.test, options=data, columns=columns, need_gold=True)
+    return tables
+
+
+def prepare(
+    recipe: Recipe,
+    tables: dict[str, Table],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    stop_check: Callable[[], None] = lambda: None,
+) -> Prepared:
+    """Return task, tables and features; features come from the token cache where it has them.
+
+    ``stop_check`` is called now and then while rows are tokenised; it raises where the process was asked to stop.
+
+    Raises:
+        DataError: rows do not fit the task; all of them are named at once, up to twenty.
+    """
+    tables = {name: recipe.task.prepare(table, recipe.data.split_seed) for name, table in tables.items()}
+    task = recipe.task.resolve(tables["train"])
+    limits = limits_of(recipe, tokenizer)
+    features = {name: features_of(table, task, tokenizer, limits, stop_check) for name, table in tables.items()}
+    return Prepared(task, tables, features, limits)
+
+
+def limits_of(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Limits:
+    """Return how much of a text the model sees: the recipe's wish, within what the model was built for."""
+    max_length = recipe.data.max_length
+    if max_length > tokenizer.model_max_length:
+        logger.warning(
+            "data.max_length is %d, but the model takes at most %d tokens; %d is used.",
+            *(max_length, tokenizer.model_max_length, tokenizer.model_max_length),
+        )
+        max_length = tokenizer.model_max_length
+    return Limits(max_length=max_length, truncation=recipe.data.truncation)
+
+
+def features_of(
+    table: Table,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    limits: Limits,
+    stop_check: Callable[[], None] = lambda: None,
+) -> TokenCache:
+    """Return the features of a table, from the cache where it has them."""
+    source = Path(inspect.getfile(type(task))).read_bytes()
+    key = cache_key(
+        rows=table.fingerprint,
+        tokenizer=hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        task=task.model_dump_json(),
+        code=hashlib.sha256(source).hexdigest(),
+        limits=limits.model_dump_json(),
+    )
+    name = f"{Path(table.name).name}-{len(table)}rows-{limits.max_length}tokens"
+    return open_or_build(name, key, encode_table(table, task, tokenizer, limits, stop_check))
+
+
+def check_recipe(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> tuple[dict[str, int], Report]:
+    """Return the number of rows of each split, and what is wrong or suspicious with them.
+
+    Raises:
+        DataError: the rows cannot even be read.
+    """
+    prepared = prepare(recipe, read_tables(recipe), tokenizer)
+    report = check_data(prepared)
+    return {name: len(table) for name, table in prepared.tables.items()}, report
+
+
+def check_data(prepared: Prepared) -> Report:
+    """Return what the task finds wrong, or suspicious, with the rows."""
+    tokens_lost = {}
+    for name, features in prepared.features.items():
+        numbers = token_statistics(features, len(prepared.tables[name]), prepared.limits.max_length)
+        truncated = features.rows[features.tokens_lost > 0][:5].tolist()
+        tokens_lost[name] = TokenLoss(**numbers, examples=truncated)
+    return prepared.task.check(prepared.tables, tokens_lost)
+
+
+def token_statistics(features: TokenCache, num_rows: int, max_length: int) -> dict[str, Any]:
+    """Return how long the rows of a split are and what truncation leaves out, as in manifest.json."""
+    full = features.lengths + features.tokens_lost
+    quantiles = np.quantile(full, [0.5, 0.9, 0.99, 1.0], method="higher") if len(full) else np.zeros(4)
+    return {
+        "rows": num_rows,
+        "tokens": int(full.sum()),
+        "tokens_lost": int(features.tokens_lost.sum()),
+        "rows_truncated": len(set(features.rows[features.tokens_lost > 0].tolist())),
+        "max_length": max_length,
+        "length_quantiles": {
+            name: int(value) for name, value in zip(("50", "90", "99", "100"), quantiles, strict=True)
+        },
+    }

@@ -1,0 +1,1 @@
+"""The tasks: the contract in base, then one file for each task."""

@@ -1,0 +1,175 @@
+"""The contract of a task: the functions that turn a row into features, a batch, a loss, a prediction and a score.
+
+Everything else (tables, caches, loops, checkpoints, reports) is written once and calls these methods only.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from headway.data.checks import check_tables
+from headway.errors import RecipeError
+from headway.types import Batch, Column, Criterion, Features, Options, Outputs, Prediction, Row
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerBase
+
+    from headway.data.findings import Report, TokenLoss
+    from headway.data.table import Table
+    from headway.models.backbone import Backbone
+
+
+class Limits(Options):
+    """How much of a text the model sees: what `encode` must know of ``data``."""
+
+    max_length: int = 128
+    truncation: str = "head"
+
+
+class Task(Options, ABC):
+    """One downstream task. Its fields are its options and what it learnt from the data, so a recipe rebuilds it.
+
+    A task never holds weights, files or random state: the same fields give the same functions everywhere.
+    """
+
+    name: ClassVar[str]
+    """The word for it in recipes, documents and pages (``text-classification``)."""
+
+    type: str
+    """The task: a short name, or the import path of your own subclass of headway.tasks.base.Task."""
+
+    # --- what a row must hold, and how the task is judged --------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[Column, ...]:
+        """The columns a row may hold, in the order a person would read them."""
+
+    @property
+    @abstractmethod
+    def main_metric(self) -> str:
+        """The metric that chooses the best checkpoint; a key of what `evaluate` returns."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger main metric is a better one."""
+        return True
+
+    @property
+    @abstractmethod
+    def default_loss(self) -> str:
+        """The loss (a short name of `headway.models.losses`) when the recipe leaves ``optimization.loss`` empty."""
+
+    @property
+    @abstractmethod
+    def model_kind(self) -> str:
+        """What `build_model` asks the backbone for: a key of `headway.models.backbone.KINDS`."""
+
+    # --- before training -----------------------------------------------------------------------------------------
+
+    def prepare(self, table: Table, seed: int) -> Table:
+        """Return the rows to learn from, where they are not the rows of the file (pairs drawn from a text)."""
+        return table
+
+    def resolve(self, train: Table) -> Self:
+        """Return the task with what it learns from the training rows (the labels) fixed.
+
+        Raises:
+            DataError: the rows cannot serve this task; all bad rows are named at once.
+        """
+        return self
+
+    def check(self, tables: Mapping[str, Table], tokens_lost: Mapping[str, TokenLoss]) -> Report:
+        """Return what is wrong, or suspicious, with the rows of all splits."""
+        texts = [column.name for column in self.columns if column.kind == "text"]
+        return check_tables(tables, text_columns=texts, label_column=None, tokens_lost=tokens_lost)
+
+    def class_weights(self, train: Table, weights: Literal["balanced"] | Mapping[str, float]) -> list[float]:
+        """Return the weight of each class for the loss, in label order.
+
+        Raises:
+            RecipeError: the task has no classes, or ``weights`` names other ones.
+        """
+        raise RecipeError(f"optimization.class_weights: {self.name} has no classes to weigh. Leave it empty.")
+
+    # --- from row to batch ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def encode(self, row: Row, tokenizer: PreTrainedTokenizerBase, limits: Limits) -> list[Features]:
+        """Return the model inputs of one row; targets only if the row holds its gold column."""
+
+    def refresh(self, features: Features, tokenizer: PreTrainedTokenizerBase, rng: np.random.Generator) -> Features:
+        """Return the features as this epoch sees them (fresh masks).
+
+        ``rng`` is a function of (seed, epoch, number of the features), so neither batch size, nor number of
+        processes, nor an interruption changes what is drawn. Evaluation always uses epoch 0.
+        """
+        return features
+
+    @abstractmethod
+    def collate(self, features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> Batch:
+        """Return the features as one padded batch; see `headway.data.batching.pad`."""
+
+    # --- from batch to loss --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def build_model(self, backbone: Backbone) -> nn.Module:
+        """Return the model: the backbone under the head that this task and the recipe ask for."""
+
+    def forward(self, model: nn.Module, batch: Batch) -> Outputs:
+        """Return what the model says of the batch, for the loss."""
+        outputs: Outputs = model(**batch.inputs)
+        return outputs
+
+    @abstractmethod
+    def loss(self, outputs: Outputs, batch: Batch, criterion: Criterion) -> Tensor:
+        """Return the scalar loss; ``criterion(logits, targets)`` is the recipe's choice, applied where this task says."""
+
+    # --- from batch to score -------------------------------------------------------------------------------------
+
+    def infer(self, model: nn.Module, batch: Batch) -> Outputs:
+        """Return what the model says of the batch, for `decode`: `forward`, or generation."""
+        return self.forward(model, batch)
+
+    @abstractmethod
+    def decode(
+        self, outputs: Outputs, batch: Batch, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase
+    ) -> list[Prediction]:
+        """Return one prediction for each of the batch's features; ``rows[i]`` is the row of ``batch.features[i]``."""
+
+    def merge(self, parts: Sequence[Prediction]) -> Prediction:
+        """Join the predictions of the features of one row (windows) into the row's own."""
+        (only,) = parts
+        return only
+
+    @abstractmethod
+    def evaluate(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> dict[str, float]:
+        """Return every metric of a whole split, from what a user would be shown."""
+
+    def scorer(
+        self, predictions: Sequence[Prediction], rows: Sequence[Row]
+    ) -> Callable[[NDArray[np.int64]], dict[str, float]]:
+        """Return a function from chosen row numbers to `evaluate` of these rows, for bootstrap intervals.
+
+        A task whose metrics can be resampled faster than one row after another returns its own.
+        """
+        return lambda chosen: self.evaluate([predictions[i] for i in chosen], [rows[i] for i in chosen])
+
+    # --- for the report ------------------------------------------------------------------------------------------
+
+    def baselines(self, train: Sequence[Row], rows: Sequence[Row], seed: int) -> dict[str, list[Prediction]]:
+        """Return the predictions for ``rows`` of methods that need no transformer, by the method's name."""
+        return {}
+
+    def details(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Mapping[str, Any]:
+        """Return tables for the report as plain JSON (per class, confusion matrix, reliability)."""
+        return {}
+
+    def is_collapsed(self, predictions: Sequence[Prediction]) -> bool:
+        """Whether the model gives every row the same answer, the commonest way in which fine-tuning fails."""
+        return len(predictions) > 1 and all(one.value == predictions[0].value for one in predictions)

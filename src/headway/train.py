@@ -1,0 +1,293 @@
+"""From a recipe to a finished run: prepare, score before training, train, score after, save. One run for each seed."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from headway.data.table import Table
+from headway.errors import RunBusyError
+from headway.evaluate import Scored, prediction_lines, score, score_features
+from headway.files import read_json, write_json, write_text
+from headway.importing import Choice
+from headway.inference import Inference, LossMean
+from headway.manifest import check_fingerprint, data_record, machine, model_record, versions
+from headway.metrics.intervals import across_seeds
+from headway.models.backbone import Backbone, load_backbone
+from headway.models.losses import build_loss
+from headway.models.saving import save_model
+from headway.preparation import Prepared, check_data, prepare, read_tables, token_statistics
+from headway.recipe import Recipe
+from headway.run_dir import RunDir
+from headway.tasks.base import Task
+from headway.training.fit import Paths, check_trainer_arguments, fit
+from headway.training.loaders import BatchStream
+from headway.training.module import TrainingModule, seed_from
+from headway.training.stopping import StopRequest, stop_request
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    recipe: Recipe, *, output_dir: str | Path | None = None, resume: bool = False, overwrite: bool = False
+) -> dict[str, Any]:
+    """Train what a recipe describes, once for each seed, and return the content of the run's metrics.json.
+
+    Args:
+        recipe: what to do.
+        output_dir: the run directory; empty takes the recipe's own, else `runs/<task>`.
+        resume: go on with an interrupted run; what is finished is not repeated, and the final weights are
+            bit-identical to those of a run that was never interrupted (on CPU).
+        overwrite: remove an earlier run in the directory first.
+
+    Raises:
+        HeadwayError: see `headway.errors` for the kinds; nothing that was saved before is lost.
+    """
+    run = RunDir(output_dir or recipe.output_dir or Path("runs") / recipe.task.name)
+    check_trainer_arguments(recipe.trainer)
+    with stop_request() as request, run.writer():
+        _claim(run, resume=resume, overwrite=overwrite)
+        if run.is_complete:
+            logger.info("%s is finished already.", run.path)
+            return run.read_metrics()
+        backbone = load_backbone(recipe.model)
+        tables = read_tables(recipe)
+        check_fingerprint(run, recipe, tables, backbone, world_size=1)
+        logger.info("Rows: %s.", ", ".join(f"{name} {len(table):,}" for name, table in tables.items()))
+        unsaved = f"Nothing was trained yet. Start again with: {_resume_command(run)}"
+        prepared = prepare(recipe, tables, backbone.tokenizer, stop_check=lambda: request.check(saved=unsaved))
+        resolved = recipe.model_copy(update={"task": prepared.task, "output_dir": str(run.path)})
+        write_json(run.checks, check_data(prepared).to_json())
+        write_text(run.recipe, resolved.to_yaml())
+        work = _Work(resolved, prepared, backbone, request)
+        seeds = recipe.training.seeds
+        for seed in seeds:
+            one = run if len(seeds) == 1 else run.seed(seed)
+            if not one.is_complete:
+                logger.info("Training with seed %d into %s.", seed, one.path)
+                _train_one(one, work, seed, resume_command=_resume_command(run))
+        if len(seeds) > 1:
+            write_json(run.metrics, _summary(run, prepared.task, seeds))
+    return run.read_metrics()
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What all seeds of a run share."""
+
+    recipe: Recipe
+    prepared: Prepared
+    backbone: Backbone
+    request: StopRequest
+
+
+def _train_one(run: RunDir, work: _Work, seed: int, *, resume_command: str) -> None:
+    recipe, prepared, backbone = work.recipe, work.prepared, work.backbone
+    task, started = prepared.task, time.monotonic()
+    run.path.mkdir(parents=True, exist_ok=True)
+    if not run.recipe.exists():
+        training = recipe.training.model_copy(update={"seeds": (seed,)})
+        write_text(run.recipe, recipe.model_copy(update={"training": training, "output_dir": str(run.path)}).to_yaml())
+
+    # The new head is drawn here; everything after draws from (seed, position).
+    seed_from(seed)
+    model = task.build_model(backbone)
+    criterion = _criterion(recipe, task, prepared.tables["train"])
+    inference = Inference(
+        task,
+        model,
+        backbone.tokenizer,
+        prepared.limits,
+        recipe.training.per_device_eval_batch_size,
+        lambda: work.request.check(saved=f"What was saved before is whole. Go on with: {resume_command}"),
+    )
+    scored_splits = [name for name in prepared.tables if name != "train"]
+    if not run.before.exists():
+        write_json(run.before, _before(work, inference, scored_splits, seed))
+
+    stream = BatchStream(
+        prepared.features["train"],
+        task,
+        backbone.tokenizer,
+        training=recipe.training,
+        optimization=recipe.optimization,
+        seed=seed,
+    )
+    module = TrainingModule(task, model, criterion, stream=stream, optimization=recipe.optimization, seed=seed)
+    metric = recipe.training.metric_for_best_model or task.main_metric
+    fitted = fit(
+        module,
+        score=_validation_score(prepared, inference, criterion) if "validation" in prepared.tables else None,
+        metric=metric,
+        higher_is_better=task.higher_is_better if metric == task.main_metric else metric != "loss",
+        options=recipe.training,
+        trainer_arguments=recipe.trainer,
+        paths=Paths(run.checkpoints, run.history, run.tensorboard),
+        request=work.request,
+        resume_command=resume_command,
+    )
+
+    model.float().cpu()
+    gold = next((column.name for column in task.columns if column.is_gold), None)
+    scored: dict[str, Scored] = {}
+    for name in scored_splits:
+        table = prepared.tables[name]
+        scored[name] = score_features(inference, prepared.features[name], table, criterion=criterion)
+        write_text(run.predictions(name), prediction_lines(scored[name].predictions, table, gold=gold))
+    save_model(model, backbone.tokenizer, run.model, extra=_about(recipe, task, inference))
+    write_json(run.manifest, {
+        **versions(),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "machine": machine(),
+        "data": data_record(prepared.tables),
+        "model": model_record(backbone, model),
+        "seed": seed,
+        "duration_seconds": round(time.monotonic() - started, 1),
+        "tokens": {
+            name: token_statistics(features, len(prepared.tables[name]), inference.limits.max_length)
+            for name, features in prepared.features.items()
+        },
+    })  # fmt: skip
+    if any(one.is_collapsed for one in scored.values()):
+        logger.warning(
+            "The model collapsed: it gives every row the same answer. Lower optimization.learning_rate, set "
+            "optimization.warmup_ratio: 0.1, or try another seed."
+        )
+    write_json(run.metrics, {
+        "main_metric": task.main_metric,
+        "higher_is_better": task.higher_is_better,
+        "metrics": {name: one.metrics for name, one in scored.items()},
+        "baselines": read_json(run.before),
+        "details": {name: one.details for name, one in scored.items()},
+        "collapsed": any(one.is_collapsed for one in scored.values()),
+        "best_step": fitted.best_step,
+        "last_step": fitted.last_step,
+        "stopped_early": fitted.is_stopped_early,
+        "loss": {name: one.loss for name, one in scored.items()},
+    })  # fmt: skip
+
+
+def _before(work: _Work, inference: Inference, splits: list[str], seed: int) -> dict[str, Any]:
+    """Return the metrics of the untrained model and of the task's simple methods, by name and split."""
+    if not work.recipe.training.baselines:
+        return {}
+    prepared, found = work.prepared, dict[str, dict[str, Any]]()
+    for split in splits:
+        table = prepared.tables[split]
+        untrained = score_features(inference, prepared.features[split], table)
+        found.setdefault("untrained", {})[split] = untrained.metrics
+        simple = prepared.task.baselines(list(prepared.tables["train"]), list(table), seed=0)
+        for name, predictions in simple.items():
+            found.setdefault(name, {})[split] = score(prepared.task, predictions, table).metrics
+    metric = prepared.task.main_metric
+    for split in splits:
+        logger.info(
+            "Before training, %s %s: %s.", split, metric,
+            ", ".join(f"{name} {values[split][metric]['value']:.4f}" for name, values in found.items()),
+        )  # fmt: skip
+    return found
+
+
+def _validation_score(prepared: Prepared, inference: Inference, criterion: nn.Module) -> Callable[[], dict[str, float]]:
+    features, table = prepared.features["validation"], prepared.tables["validation"]
+    rows = list(table)
+
+    def score_now() -> dict[str, float]:
+        mean = LossMean(criterion)
+        predictions = inference.predict(features, rows, loss=mean)
+        loss = {} if mean.value is None else {"loss": mean.value}
+        return {**inference.task.evaluate(predictions, rows), **loss}
+
+    return score_now
+
+
+def _criterion(recipe: Recipe, task: Task, train: Table) -> nn.Module:
+    options = recipe.optimization
+    weights = None
+    if options.class_weights is not None:
+        weights = torch.tensor(task.class_weights(train, options.class_weights))
+    return build_loss(
+        options.loss or Choice(name=task.default_loss),
+        class_weights=weights,
+        label_smoothing_factor=options.label_smoothing_factor,
+    )
+
+
+def _about(recipe: Recipe, task: Task, inference: Inference) -> dict[str, Any]:
+    """Return what headway.json says of a model: enough to predict without the rest of the run."""
+    return {
+        "task": task.model_dump(mode="json"),
+        "kind": task.model_kind,
+        "limits": inference.limits.model_dump(mode="json"),
+        "data": recipe.data.model_dump(mode="json"),
+        "labels": task.model_dump(mode="json").get("labels", []),
+    }
+
+
+def _summary(run: RunDir, task: Task, seeds: tuple[int, ...]) -> dict[str, Any]:
+    """Return the group's metrics.json: mean, deviation and interval of every metric over the seeds."""
+    each = {seed: run.seed(seed).read_metrics() for seed in seeds}
+    splits = each[seeds[0]]["metrics"]
+
+    def value(seed: int, split: str, metric: str) -> float:
+        return float(each[seed]["metrics"][split][metric]["value"])
+
+    choosing = next(iter(splits), None)
+    sign = 1 if task.higher_is_better else -1
+    best = max(seeds, key=lambda seed: sign * value(seed, choosing, task.main_metric)) if choosing else seeds[0]
+    return {
+        "main_metric": task.main_metric,
+        "higher_is_better": task.higher_is_better,
+        "seeds": {
+            str(seed): {
+                split: {metric: value(seed, split, metric) for metric in metrics} for split, metrics in splits.items()
+            }
+            for seed in seeds
+        },
+        "metrics": {
+            split: {
+                metric: across_seeds([value(seed, split, metric) for seed in seeds])
+                for metric in metrics
+                if all(metric in each[seed]["metrics"][split] for seed in seeds)
+            }
+            for split, metrics in splits.items()
+        },
+        "baselines": each[best]["baselines"],
+        "collapsed": [seed for seed in seeds if each[seed]["collapsed"]],
+        "selected_seed": best,
+    }
+
+
+def _claim(run: RunDir, *, resume: bool, overwrite: bool) -> None:
+    """Make sure that nothing in the directory is written over unasked."""
+    held = [path for path in run.path.iterdir() if path.name not in (".lock", ".writer")]
+    if not held or resume:
+        if resume and not held:
+            logger.info("%s holds no run yet; starting at the beginning.", run.path)
+        return
+    if not run.is_run:
+        raise RunBusyError(f"{run.path} is not empty and holds no run. Choose another --output_dir.")
+    if not overwrite:
+        state = "a finished run" if run.is_complete else "an unfinished run"
+        raise RunBusyError(
+            f"{run.path} holds {state}. Add --resume to go on with it, --overwrite to replace it, or choose another "
+            "--output_dir."
+        )
+    for path in held:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _resume_command(run: RunDir) -> str:
+    words = sys.argv[1:] if sys.argv[1:2] == ["train"] else ["train", str(run.recipe), "--output_dir", str(run.path)]
+    return " ".join(["headway", *(word for word in words if word not in ("--resume", "--overwrite")), "--resume"])

@@ -1,0 +1,1 @@
+"""The training loop around Lightning, and what makes it safe to interrupt."""

@@ -1,0 +1,258 @@
+"""What happens between optimizer steps: log, evaluate, save, stop. In this order, and only at whole steps."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.utils.tensorboard import SummaryWriter
+
+from headway.training.checkpoint import WholeCheckpointIO, best_path, prune, resume_path
+from headway.training.module import TrainingModule
+from headway.training.options import TrainingOptions
+from headway.training.stopping import StopRequest
+
+logger = logging.getLogger(__name__)
+
+Scores = dict[str, float]
+
+
+class StepCallback(L.Callback):
+    """A callback that acts after whole optimizer steps, never between two accumulated batches."""
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Call `after_batch`, and `after_step` if this batch ended an optimizer step."""
+        assert isinstance(pl_module, TrainingModule)
+        self.after_batch(float(outputs["loss"]), len(batch.features))
+        stream = pl_module.stream
+        if stream.position % stream.accumulation == 0 or stream.position == stream.total_batches:
+            self.after_step(trainer, pl_module, trainer.global_step)
+
+    def after_batch(self, loss: float, num_rows: int) -> None:
+        """Take note of a batch."""
+
+    def after_step(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
+        """Act after optimizer step ``step``, counted from 1."""
+
+
+class History(StepCallback):
+    """Writes loss, learning rate and scores to history.csv, TensorBoard and the screen.
+
+    Logging never stops training: a full disk or a vanished folder is reported once.
+    """
+
+    COLUMNS = ("step", "epoch", "split", "name", "value")
+
+    def __init__(self, path: Path, tensorboard: Path, *, options: TrainingOptions, start_step: int) -> None:
+        self._path, self._options = path, options
+        self._loss_sum, self._batches = 0.0, 0
+        self._rows_done, self._started = 0, time.monotonic()
+        self._start_step, self._last_line = start_step, 0.0
+        self._has_failed = False
+        self._writer: SummaryWriter | None = None
+        with self._never_stopping():
+            _trim(path, start_step)
+            self._writer = SummaryWriter(str(tensorboard), purge_step=start_step + 1 if start_step else None)
+
+    def after_batch(self, loss: float, num_rows: int) -> None:
+        """Add the loss to the mean of the current logging window."""
+        self._loss_sum += loss
+        self._batches += 1
+        self._rows_done += num_rows
+
+    def after_step(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
+        """Log the mean loss of the window and the learning rate."""
+        if step % self._options.logging_steps and step != module.stream.total_steps:
+            return
+        loss = self._loss_sum / self._batches
+        self._loss_sum, self._batches = 0.0, 0
+        learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+        epoch = module.stream.epoch_at(module.stream.position)
+        self.write(step, epoch, "train", {"loss": loss, "learning_rate": learning_rate})
+        module.log("loss", loss, prog_bar=True, logger=False)
+        if trainer.progress_bar_callback is None:
+            self._line(step, module.stream.total_steps, epoch, loss, learning_rate)
+
+    def write(self, step: int, epoch: float, split: str, values: Scores) -> None:
+        """Add one line for each value to history.csv and one point to TensorBoard."""
+        with self._never_stopping():
+            is_new = not self._path.exists()
+            with self._path.open("a", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                if is_new:
+                    writer.writerow(self.COLUMNS)
+                writer.writerows((step, f"{epoch:.4f}", split, name, repr(value)) for name, value in values.items())
+            if self._writer is not None:
+                for name, value in values.items():
+                    self._writer.add_scalar(f"{split}/{name}", value, step)
+                self._writer.flush()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the unfinished logging window."""
+        return {"loss_sum": self._loss_sum, "batches": self._batches}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the unfinished logging window."""
+        self._loss_sum, self._batches = state_dict["loss_sum"], state_dict["batches"]
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Close TensorBoard's file."""
+        with self._never_stopping():
+            if self._writer is not None:
+                self._writer.close()
+
+    def _line(self, step: int, total: int, epoch: float, loss: float, learning_rate: float) -> None:
+        now = time.monotonic()
+        if now - self._last_line < 5 and step != total:
+            return
+        self._last_line = now
+        elapsed = now - self._started
+        left = elapsed / max(step - self._start_step, 1) * (total - step)
+        logger.info(
+            "step %d/%d  epoch %.2f  loss %.4f  learning rate %.2e  %.0f rows/s  %s left",
+            *(step, total, epoch, loss, learning_rate, self._rows_done / elapsed, _clock(left)),
+        )
+
+    @contextlib.contextmanager
+    def _never_stopping(self) -> Any:
+        try:
+            yield
+        except OSError as error:
+            if not self._has_failed:
+                logger.warning("Cannot write the log: %s. Training goes on without it.", error)
+            self._has_failed = True
+
+
+class Evaluation(StepCallback):
+    """Scores the validation rows, remembers the best weights, and ends a run that stopped getting better."""
+
+    def __init__(
+        self,
+        score: Callable[[], Scores] | None,
+        *,
+        history: History,
+        checkpoints: Path,
+        options: TrainingOptions,
+        metric: str,
+        higher_is_better: bool,
+    ) -> None:
+        self._score, self._history, self._checkpoints = score, history, checkpoints
+        self._options, self._metric, self._sign = options, metric, 1.0 if higher_is_better else -1.0
+        self.best_step, self.best_value, self._misses = -1, -math.inf, 0
+        self._patience_value = -math.inf
+        self.is_stopped_early = False
+
+    def after_step(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
+        """Evaluate where it is due: every `eval_steps`, else at the end of each epoch, and at the very end."""
+        stream = module.stream
+        every = self._options.eval_steps or stream.steps_per_epoch
+        if (step % every or self._score is None) and step != stream.total_steps:
+            return
+        if self._score is None:
+            # Nothing to choose by: the last weights are the ones to keep.
+            self.best_step = step
+            trainer.save_checkpoint(best_path(self._checkpoints, step), weights_only=True)
+            return
+        scores = self._score()
+        epoch = stream.epoch_at(stream.position)
+        self._history.write(step, epoch, "validation", scores)
+        module.log(self._metric, scores[self._metric], prog_bar=True, logger=False)
+        if trainer.progress_bar_callback is None:
+            logger.info(
+                "step %d/%d  epoch %.2f  validation %s %.4f",
+                step,
+                stream.total_steps,
+                epoch,
+                self._metric,
+                scores[self._metric],
+            )
+        value = self._sign * scores[self._metric]
+        for config in trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, ReduceLROnPlateau):
+                config.scheduler.step(-value)
+        # Not a number is never better, and anything is better than nothing.
+        if self.best_step < 0 or value > self.best_value:
+            self.best_step, self.best_value = step, value if value == value else -math.inf
+            trainer.save_checkpoint(best_path(self._checkpoints, step), weights_only=True)
+        if value > self._patience_value + self._options.early_stopping_threshold:
+            self._patience_value, self._misses = value, 0
+        else:
+            self._misses += 1
+        if self._options.early_stopping_patience and self._misses >= self._options.early_stopping_patience:
+            self.is_stopped_early = trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the search for the best weights has found."""
+        return {
+            "best_step": self.best_step,
+            "best_value": self.best_value,
+            "patience_value": self._patience_value,
+            "misses": self._misses,
+            "is_stopped_early": self.is_stopped_early,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the search."""
+        self.best_step, self.best_value = state_dict["best_step"], state_dict["best_value"]
+        self._patience_value, self._misses = state_dict["patience_value"], state_dict["misses"]
+        self.is_stopped_early = state_dict["is_stopped_early"]
+
+
+class Saving(StepCallback):
+    """Writes resume checkpoints, and stops the run where it was asked to stop. The last callback of a step."""
+
+    def __init__(
+        self, checkpoints: Path, *, evaluation: Evaluation, options: TrainingOptions, request: StopRequest, resume: str
+    ) -> None:
+        self._checkpoints, self._evaluation, self._options = checkpoints, evaluation, options
+        self._request, self._resume = request, resume
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals back from Lightning, which has just taken them."""
+        self._request.install()
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let the checkpoint's seal say which best weights it refers to, so that they are kept as long as it is."""
+        checkpoint["seal"] = {"best_step": self._evaluation.best_step}
+
+    def after_step(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
+        """Save where it is due or the run ends; then stop if a signal came."""
+        every = self._options.eval_steps or module.stream.steps_per_epoch
+        is_due = not step % self._options.save_steps or not step % every or step == module.stream.total_steps
+        if is_due or trainer.should_stop or self._request.signal is not None:
+            trainer.save_checkpoint(resume_path(self._checkpoints, step))
+            prune(self._checkpoints)
+        self._request.check(saved=f"The run is saved at step {step}. Go on with: {self._resume}")
+
+
+def load_best(checkpoints: Path, module: TrainingModule, step: int) -> None:
+    """Put the weights that scored best back into the model."""
+    checkpoint = WholeCheckpointIO().load_checkpoint(best_path(checkpoints, step))
+    module.load_state_dict(checkpoint["state_dict"])
+
+
+def _trim(path: Path, step: int) -> None:
+    """Drop what was logged after ``step``: a resumed run logs it again."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    kept = rows[:1] + [row for row in rows[1:] if len(row) == len(History.COLUMNS) and int(row[0]) <= step]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(kept)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,107 @@
+"""The only LightningModule: it knows a task, a model and a loss, and nothing of files or data."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from headway.errors import NonFiniteError
+from headway.tasks.base import Task
+from headway.training.loaders import BatchStream
+from headway.training.optimization import build_optimizer, build_schedule
+from headway.training.options import OptimizationOptions
+from headway.types import Batch, Criterion
+
+
+class TrainingModule(L.LightningModule):
+    """One optimizer step of any task: forward, loss, finite or stop."""
+
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        criterion: Criterion,
+        *,
+        stream: BatchStream,
+        optimization: OptimizationOptions,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.task, self.model, self.criterion = task, model, criterion
+        self.stream, self.optimization, self.seed = stream, optimization, seed
+        self.position = 0
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move the tensors of a batch, which Lightning cannot find in a frozen dataclass."""
+        return batch.to(device)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Draw dropout from (seed, position, rank), so that it does not depend on what ran before."""
+        self.position = self.stream.position
+        seed_from(self.seed, self.position, self.global_rank)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of one batch.
+
+        Raises:
+            NonFiniteError: the loss is NaN or infinite; no weight has been touched by it.
+        """
+        loss = self.task.loss(self.task.forward(self.model, batch), batch, self.criterion)
+        if not torch.isfinite(loss):
+            rows = ", ".join(str(features.row) for features in batch.features[:10])
+            raise NonFiniteError(
+                f"The loss became {loss.item()} at optimizer step {self.global_step} (training rows {rows}, ...). The "
+                "last good checkpoint is kept. Lower optimization.learning_rate, raise optimization.warmup_ratio, or "
+                "look at these rows."
+            )
+        return loss
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip by the recipe's norm, and stop before a gradient that is not finite reaches the weights."""
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, self.optimization.max_grad_norm or torch.inf)
+        if not torch.isfinite(norm):
+            raise NonFiniteError(
+                f"The gradient became {norm.item()} at optimizer step {self.global_step}. No weight was changed by it, "
+                "and the last good checkpoint is kept. Lower optimization.learning_rate or optimization.max_grad_norm."
+            )
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and its schedule."""
+        optimizer = build_optimizer(self.model, self.optimization)
+        schedule = build_schedule(
+            optimizer,
+            self.optimization,
+            total_steps=self.stream.total_steps,
+            steps_per_epoch=self.stream.steps_per_epoch,
+        )
+        if self.optimization.lr_scheduler_type == "reduce_lr_on_plateau":
+            # Advanced by the evaluation callback, which has the score.
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {
+                    "scheduler": schedule,
+                    "monitor": "plateau",
+                    "strict": False,
+                    "interval": "epoch",
+                    "frequency": 10**9,
+                },
+            }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def seed_from(*numbers: int) -> None:
+    """Seed torch, numpy and Python from a few whole numbers, mixed so that neighbours share nothing."""
+    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
+    mixed = int.from_bytes(digest, "little") >> 1
+    torch.manual_seed(mixed)
+    np.random.seed(mixed % 2**32)
+    random.seed(mixed)

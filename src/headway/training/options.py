@@ -1,0 +1,97 @@
+"""The recipe's `optimization` and `training` sections."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from headway.importing import Choice
+from headway.types import Options
+
+Schedule = Literal[
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+    "step",
+    "one_cycle",
+    "reduce_lr_on_plateau",
+]
+
+
+class OptimizationOptions(Options):
+    """How the weights are moved: loss, optimizer and learning-rate schedule."""
+
+    learning_rate: float = Field(5e-5, gt=0)
+    """Peak learning rate of AdamW."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decoupled weight decay; biases and normalisation weights are never decayed."""
+    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    """Decay of AdamW's first moment."""
+    adam_beta2: float = Field(0.999, ge=0, lt=1)
+    """Decay of AdamW's second moment."""
+    adam_epsilon: float = Field(1e-8, gt=0)
+    """Term that keeps AdamW's division finite."""
+    max_grad_norm: float = Field(1.0, ge=0)
+    """Gradients are scaled down to this L2 norm; 0 leaves them as they are."""
+    gradient_accumulation_steps: int = Field(1, ge=1)
+    """Batches whose gradients are added up before one optimizer step."""
+    lr_scheduler_type: Schedule = "linear"
+    """Shape of the learning rate over the run, by the names of transformers, plus `step` and `one_cycle`."""
+    lr_scheduler_kwargs: dict[str, bool | int | float] = Field(default_factory=dict)
+    """Further arguments of the schedule (`num_cycles`, `power`; `step_size` in epochs and `gamma` for `step`)."""
+    warmup_ratio: float = Field(0.0, ge=0, lt=1)
+    """Share of all optimizer steps over which the learning rate rises from 0."""
+    warmup_steps: int = Field(0, ge=0)
+    """Optimizer steps over which the learning rate rises from 0; wins over `warmup_ratio` where above 0."""
+    loss: Choice | None = None
+    """Loss by short name, `{name: focal, gamma: 2.0}`, or import path of your own; empty takes the task's own."""
+    class_weights: Literal["balanced"] | dict[str, float] | None = None
+    """Weight of each label in the loss: `balanced` (rows / (labels x rows of the label)) or label -> weight."""
+    label_smoothing_factor: float = Field(0.0, ge=0, lt=1)
+    """Share of each target that is spread evenly over all labels."""
+
+
+class TrainingOptions(Options):
+    """How long and how carefully the run goes on."""
+
+    num_train_epochs: float = Field(3.0, gt=0)
+    """Passes over the training rows."""
+    max_steps: int = Field(-1, ge=-1)
+    """Optimizer steps in all; above 0 it wins over `num_train_epochs`."""
+    per_device_train_batch_size: int = Field(32, ge=1)
+    """Rows per batch and device in training."""
+    per_device_eval_batch_size: int = Field(64, ge=1)
+    """Rows per batch and device in evaluation; it never changes a result."""
+    group_by_length: bool = True
+    """Put rows of similar length in one batch; the order of batches stays random."""
+    eval_steps: int | None = Field(None, ge=1)
+    """Optimizer steps between two evaluations; empty evaluates after each epoch."""
+    save_steps: int = Field(500, ge=1)
+    """Optimizer steps between two resume checkpoints; one is also written at each evaluation."""
+    logging_steps: int = Field(10, ge=1)
+    """Optimizer steps between two logged values of loss and learning rate."""
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    """One run for each seed; more than one gives mean, deviation and interval."""
+    metric_for_best_model: str | None = None
+    """Validation metric that chooses the best checkpoint (or `loss`); empty takes the task's main metric."""
+    early_stopping_patience: int | None = Field(None, ge=1)
+    """Evaluations without a better score after which the run ends; empty never stops early."""
+    early_stopping_threshold: float = Field(0.0, ge=0)
+    """By how much a score must be better to count as better for early stopping."""
+    bf16: Literal["auto"] | bool = "auto"
+    """Compute in bfloat16 with float32 weights; `auto` does where the processor multiplies bfloat16 in hardware."""
+    baselines: bool = True
+    """Score the untrained model and simple methods before training."""
+    deterministic: bool = False
+    """On CUDA, use deterministic kernels only, so that a resumed run is bit-identical (CPU runs always are)."""
+
+    @model_validator(mode="after")
+    def _distinct_seeds(self) -> TrainingOptions:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds holds a seed twice: {list(self.seeds)}")
+        return self

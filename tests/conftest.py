@@ -1,0 +1,59 @@
+"""Backbones and tokenizers small enough for every test, built offline."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+WORDS = (
+    "a an the this that it is was were are not no very too and but or of in on at to for with from by as "
+    "good bad great poor fine awful lovely dull bright slow fast happy sad book film food room train garden song "
+    "story plot actor music meal soup bread table chair window door day night man woman child dog cat house street "
+    "city sun rain red blue green old new small large one two three liked hated loved enjoyed found made went came "
+    "never always often really quite almost i you he she we they my your his her our their what who when where why how"
+).split()
+PIECES = ["##s", "##ed", "##ing", "##ly", "##er", "##y", "##e", "##n", "##t"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the token caches of tests out of the user's own."""
+    os.environ["HEADWAY_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of public data sets: `$HEADWAY_TEST_DATA`, else `shared/data` beside the checkout."""
+    folder = Path(os.environ.get("HEADWAY_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"the public data sets are not here: no folder {folder} (set HEADWAY_TEST_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of 2 layers and width 32 with random weights and a word-piece vocabulary, as a Hugging Face folder."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'\"-"
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *PIECES]
+    vocabulary += [token for letter in letters for token in (letter, f"##{letter}") if token not in vocabulary]
+    (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(vocabulary)), encoding="utf-8")
+    tokenizer = BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=64)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder

@@ -1,0 +1,165 @@
+"""The sample tables that ship with headway: well formed, free of duplicates and contradictions, and varied."""
+
+import csv
+import io
+from collections import Counter
+from importlib.resources import files
+
+import pytest
+
+SAMPLES = files("headway") / "samples"
+COLUMNS = {
+    "reviews.csv": ["text", "label"],
+    "questions.csv": ["question1", "question2", "same"],
+    "similarity.tsv": ["sentence1", "sentence2", "score"],
+}
+EXPECTED_ROWS = {"reviews.csv": 671, "questions.csv": 514, "similarity.tsv": 206}
+PAIR_FILES = ["questions.csv", "similarity.tsv"]
+
+
+def rows_of(name: str) -> list[list[str]]:
+    """Read a table, header first."""
+    text = (SAMPLES / name).read_bytes().decode("utf-8")
+    if name.endswith(".tsv"):
+        return list(csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE))
+    return list(csv.reader(io.StringIO(text, newline=""), strict=True))
+
+
+def same_text(text: str) -> str:
+    """Fold what does not make two texts different: case, spaces and the punctuation around words."""
+    return " ".join(word.strip(".,;:!?\"'") for word in text.casefold().split())
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_header_and_row_count(name: str) -> None:
+    header, *rows = rows_of(name)
+    assert header == COLUMNS[name]
+    assert len(rows) == EXPECTED_ROWS[name]
+    assert {len(row) for row in rows} == {len(header)}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_no_field_is_empty_or_padded(name: str) -> None:
+    fields = [field for row in rows_of(name) for field in row]
+    assert [field for field in fields if not field or field != field.strip()] == []
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_bytes_are_plain_utf8_with_lf(name: str) -> None:
+    content = (SAMPLES / name).read_bytes()
+    assert b"\r" not in content
+    assert b"\0" not in content
+    assert not content.startswith(b"\xef\xbb\xbf")
+    assert content.endswith(b"\n")
+    assert not content.endswith(b"\n\n")
+
+
+@pytest.mark.parametrize("name", ["reviews.csv", "questions.csv"])
+def test_every_csv_field_is_quoted(name: str) -> None:
+    written = io.StringIO(newline="")
+    csv.writer(written, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows_of(name))
+    assert written.getvalue().encode("utf-8") == (SAMPLES / name).read_bytes()
+
+
+def test_tsv_needs_no_quotes() -> None:
+    assert b'"' not in (SAMPLES / "similarity.tsv").read_bytes()
+
+
+def test_labels_of_reviews() -> None:
+    _, *rows = rows_of("reviews.csv")
+    assert Counter(label for _, label in rows) == {"positive": 271, "negative": 252, "mixed": 148}
+
+
+def test_answers_of_questions() -> None:
+    _, *rows = rows_of("questions.csv")
+    assert Counter(same for _, _, same in rows) == {"yes": 257, "no": 257}
+
+
+def test_scores_of_similarity() -> None:
+    _, *rows = rows_of("similarity.tsv")
+    scores = [float(score) for _, _, score in rows]
+    assert (min(scores), max(scores)) == (0.0, 5.0)
+    assert all(score == f"{float(score):.1f}" for _, _, score in rows)
+    # Each unit of the scale is there in numbers worth learning from.
+    assert min(Counter(min(int(score), 4) for score in scores).values()) >= 25
+
+
+def test_no_review_twice_whatever_its_label() -> None:
+    _, *rows = rows_of("reviews.csv")
+    counts = Counter(same_text(text) for text, _ in rows)
+    assert [text for text, count in counts.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("name", PAIR_FILES)
+def test_no_pair_twice_in_either_order(name: str) -> None:
+    _, *rows = rows_of(name)
+    counts = Counter(frozenset((same_text(left), same_text(right))) for left, right, _ in rows)
+    assert [sorted(pair) for pair, count in counts.items() if count > 1] == []
+    assert all(len(pair) == 2 for pair in counts)
+
+
+def test_every_question_asks() -> None:
+    _, *rows = rows_of("questions.csv")
+    assert [q for left, right, _ in rows for q in (left, right) if "?" not in q] == []
+
+
+def test_reviews_are_varied() -> None:
+    _, *rows = rows_of("reviews.csv")
+    texts = [text for text, _ in rows]
+    first_words = Counter(text.split()[0] for text in texts)
+    lengths = [len(text.split()) for text in texts]
+    assert len(first_words) >= 200
+    assert max(first_words.values()) <= 0.15 * len(texts)
+    assert min(lengths) >= 5
+    assert max(lengths) <= 45
+    assert len(set(lengths)) >= 30
+    assert len({word for text in texts for word in same_text(text).split()}) >= 2000
+
+
+def test_reviews_exercise_the_csv_format() -> None:
+    texts = [text for text, _ in rows_of("reviews.csv")[1:]]
+    assert sum("\n" in text for text in texts) == 3
+    assert sum("," in text for text in texts) >= 150
+    assert sum('"' in text for text in texts) >= 8
+    assert sum("'" in text for text in texts) >= 100
+    assert sum(not text.isascii() for text in texts) >= 8
+
+
+@pytest.mark.parametrize("name", PAIR_FILES)
+def test_pairs_open_in_many_ways(name: str) -> None:
+    _, *rows = rows_of(name)
+    assert len({sentence.split()[0] for left, right, _ in rows for sentence in (left, right)}) >= 40
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_gold_values_are_mixed_through_the_file(name: str) -> None:
+    """A reader of the first fifth, or a split without a shuffle, sees the whole range."""
+    _, *rows = rows_of(name)
+    gold = [row[-1][0] for row in rows]
+    head = set(gold[: len(gold) // 5])
+    assert head >= {value for value, count in Counter(gold).items() if count >= 20}
+
+
+def test_shared_words_do_not_give_the_answer_away() -> None:
+    """Both answers occur among the pairs that share many words and among those that share few."""
+    shared: dict[str, list[float]] = {"yes": [], "no": []}
+    for left, right, same in rows_of("questions.csv")[1:]:
+        one, two = set(same_text(left).split()), set(same_text(right).split())
+        shared[same].append(len(one & two) / len(one | two))
+    for values in shared.values():
+        assert sum(value > 0.4 for value in values) >= 0.15 * len(values)
+        assert sum(value < 0.1 for value in values) >= 0.15 * len(values)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_readme_tells_the_counts(name: str) -> None:
+    readme = (SAMPLES / "README.md").read_text(encoding="utf-8")
+    line = next(line for line in readme.splitlines() if line.startswith(f"| `{name}`"))
+    assert line.endswith(f"| {EXPECTED_ROWS[name]} |")
+    assert ", ".join(f"`{column}`" for column in COLUMNS[name]) in line
+
+
+def test_licence_names_cc0() -> None:
+    licence = (SAMPLES / "LICENSE-CC0").read_text(encoding="utf-8")
+    assert "CC0 1.0 Universal" in licence
+    assert "https://creativecommons.org/publicdomain/zero/1.0/" in licence
