@@ -45,7 +45,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-            flush_folder(path.parent)
+            flush(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -80,9 +80,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def flush_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` last through a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

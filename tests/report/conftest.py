@@ -234,23 +234,9 @@ def binary_run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def many_labels_run(tmp_path: Path) -> Path:
-    labels = [
-        f"{word}_{thing}"
-        for word in ("lost", "late", "wrong", "new", "old", "find", "close")
-        for thing in (
-            "card",
-            "payment",
-            "pin_code",
-            "transfer",
-            "exchange_rate",
-            "direct_debit",
-            "cash_withdrawal",
-            "top_up",
-            "identity_document",
-            "refund_not_showing_up",
-            "balance",
-        )
-    ]
+    things = "card payment pin_code transfer exchange_rate direct_debit cash_withdrawal top_up identity_document refund"
+    words = "lost late wrong new old find close"
+    labels = [f"{word}_{thing}" for word in words.split() for thing in (*things.split(), "balance_not_updated")]
     return write_run(
         tmp_path / "banking",
         metrics=classification_metrics(labels),

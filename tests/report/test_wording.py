@@ -86,3 +86,11 @@ def test_clean_leaves_nothing_that_cannot_be_written() -> None:
     cleaned = wording.clean("a\ud800b\x00c\x1bd\te\nf\u202eg")
     assert cleaned == "a\ufffdb\u2400c\u241bd\te\nf\u202eg"
     cleaned.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [("joy", "joy"), ("", "(empty)"), (" ", "U+0020"), ("\u200b\u202e", "U+200B U+202E"), ("😀", "😀"), (" a", " a")],
+)
+def test_label_that_cannot_be_seen_is_spelled(label: str, shown: str) -> None:
+    assert wording.label_name(label) == shown

@@ -76,9 +76,7 @@ def _summary(run: Any) -> dict[str, Any]:
             metrics = run.read_metrics()
             main = metrics["main_metric"]
             summary["main_metric"] = main
-            summary["scores"] = {
-                split: values[main] for split, values in metrics["metrics"].items() if main in values
-            }
+            summary["scores"] = {split: values[main] for split, values in metrics["metrics"].items() if main in values}
             summary["collapsed"] = bool(metrics["collapsed"])
     except HeadwayError as error:
         summary |= {"state": "damaged", "problem": str(error)}

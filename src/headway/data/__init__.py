@@ -1,0 +1,1 @@
+"""Rows: read, split, checked, tokenised and put into batches."""

@@ -1,0 +1,1 @@
+"""Scores over whole splits, their intervals, and the simple methods they are compared with."""

@@ -227,7 +227,7 @@ def _new_parameters(loaded: Loaded, *, prefix: str, folder: Path) -> tuple[str, 
     """
     new = sorted({*loaded.missing, *loaded.mismatched})
     for name in new:
-        if name.startswith(prefix) :
+        if name.startswith(prefix) and not name.startswith(f"{prefix}pooler."):
             found = loaded.mismatched.get(name, "missing")
             raise ModelError(
                 f"{folder}: the weights do not fit the configuration: {name!r} is {found}. Use the config.json and "

@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from headway.errors import HeadwayError, ModelError
+from headway.files import sha256_of
 from headway.models.folder_checks import Weights, read_shapes
-
-_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +36,6 @@ class Loaded:
     """Tensors of the file that the model has no place for."""
     mismatched: dict[str, str]
     """Parameters whose shape differs, with both shapes in words: they hold fresh random numbers."""
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def sha256_of_weights(weights: Weights) -> str:

@@ -19,6 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from headway.errors import ModelError, RunError, did_you_mean
+from headway.files import flush, sha256_of
 from headway.importing import Choice
 from headway.models.backbone import auto_class_of, check_head_is_ours
 from headway.models.folder_checks import check_folder, read_json
@@ -30,7 +31,6 @@ from headway.models.safe_loading import (
     load_tokenizer,
     load_weights,
     quiet,
-    sha256_of,
 )
 
 DESCRIPTION = "headway.json"
@@ -71,13 +71,13 @@ def save_model(model: nn.Module, tokenizer: Any, folder: Path, *, extra: Mapping
         text = json.dumps({**extra, "head": head, "files": files}, indent=2, ensure_ascii=False, allow_nan=False)
         (writing / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
         for path in writing.rglob("*"):
-            _flush(path)
-        _flush(writing)
+            flush(path)
+        flush(writing)
         if folder.exists():
             shutil.rmtree(previous, ignore_errors=True)
             folder.rename(previous)
         writing.rename(folder)
-        _flush(folder.parent)
+        flush(folder.parent)
         shutil.rmtree(previous, ignore_errors=True)
     except (OSError, safetensors.SafetensorError) as error:
         shutil.rmtree(writing, ignore_errors=True)
@@ -194,12 +194,3 @@ def _check_files(folder: Path, description: dict[str, Any]) -> None:
 
 def _previous(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.previous")
-
-
-def _flush(path: Path) -> None:
-    """Wait until the file, or the names in the folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

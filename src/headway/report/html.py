@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ def render_report(run: Run) -> str:
             files=files,
             manifest=files.manifest,
             metrics=run.metrics,
+            place=_places(files.manifest.data),
             splits=_splits(run.metrics),
             metric_names=_metric_names(run.metrics),
             gain=build_gain(run),
@@ -116,12 +117,29 @@ def _environment() -> Environment:
         file_name=wording.file_name,
         origin=wording.origin,
         cap=wording.capital,
+        label=wording.label_name,
         axis=lambda value: f"{value:g}".replace("-", "−"),
         quantile=lambda name: f"{name} %" if str(name).replace(".", "").isdigit() else str(name),
         spell=lambda name: str(name).replace("_", " ").replace("-", " "),
         shorten=_shorten,
     )
     return environment
+
+
+def _places(data: Mapping[str, Mapping[str, Any]]) -> Callable[[str], str]:
+    """Return what shortens the paths of the data in a place (``train.csv, line 7``), if no two files then agree."""
+    sources = {str(one.get("source") or "") for one in data.values()} - {""}
+    names = {source: wording.file_name(source) for source in sorted(sources, key=len, reverse=True)}
+    if len(set(names.values())) < len(names):
+        return str
+
+    def place(where: object) -> str:
+        text = str(where)
+        for source, name in names.items():
+            text = text.replace(source, name)
+        return text
+
+    return place
 
 
 def _shorten(value: Any) -> str:

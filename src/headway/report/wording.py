@@ -148,6 +148,14 @@ def origin(text: Any) -> str:
     return f"the folder {file_name(found)}" if found.startswith("the folder ") else found
 
 
+def label_name(label: Any) -> str:
+    """Return a label as it can be seen: one of blanks or zero-width characters only stands as its code points."""
+    text = str(label)
+    if any(unicodedata.category(letter)[0] not in "ZCM" for letter in text):
+        return text
+    return " ".join(f"U+{ord(letter):04X}" for letter in text) or "(empty)"
+
+
 def cut(text: str, limit: int) -> tuple[str, int]:
     """Return the start of a long text and how many characters were left off; never splits a combined character."""
     if len(text) <= limit + limit // 10:

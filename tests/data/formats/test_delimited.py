@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -206,13 +205,13 @@ def test_what_a_csv_writer_writes_is_read_back(
 
 
 @settings(deadline=None)
-@given(st.binary(max_size=200) | st.text(st.sampled_from('textlabel,"\n\r\t;x'), max_size=80).map(str.encode))
+@given(content=st.binary(max_size=200) | st.text(st.sampled_from('textlabel,"\n\r\t;x'), max_size=80).map(str.encode))
 def test_any_bytes_are_read_or_refused_in_words(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = Path(tmp_path_factory.getbasetemp()) / "any.csv"
+    path = tmp_path_factory.getbasetemp() / "any.csv"
     path.write_bytes(b"text,label\n" + content)
     try:
         table = Table.read(str(path), options=DataOptions(train=str(path)), columns=COLUMNS, need_gold=True)
+        refused = None
     except DataError as error:
-        assert str(path) in str(error)
-    else:
-        assert all(row["label"].strip() for row in table)
+        refused = str(error)
+    assert str(path) in refused if refused else all(row["label"].strip() for row in table)

@@ -99,10 +99,8 @@ def _wrong_bytes(file: File, encoding: str) -> DataError:
 
 
 def _guess(lines: list[bytes]) -> str:
-    matches = charset_normalizer.from_bytes(b"".join(lines)[:_BYTES_FOR_GUESS])
-    best = matches.best()
-    candidates = {name for match in matches for name in match.could_be_from_charset}
-    # A few accented letters fit many code pages; Western European is by far the commonest of those that fit.
-    if best is None or (best.encoding == "cp1250" and "cp1252" in candidates) or len(candidates) > 6:
-        return "cp1252"
-    return best.encoding
+    content = b"".join(lines)[:_BYTES_FOR_GUESS]
+    num_others = sum(byte > 127 for byte in content)
+    best = charset_normalizer.from_bytes(content).best()
+    # A few accented letters among plain ones fit many code pages; Western European is by far the commonest of them.
+    return "cp1252" if best is None or num_others < len(content) / 4 else best.encoding

@@ -43,15 +43,16 @@ def _rows(names: list[PurePosixPath], source: str, complaints: Complaints) -> li
     if depth < 2:
         raise DataError(f"{source}: a folder for each label is expected in it, and {len(names)} files are found.")
     rows = [name for name in names if len(name.parts) == depth]
-    parents = sorted({str(name.parent.parent) for name in rows})
+    parents = sorted({name.parent.parent for name in rows})
     if len(parents) > 1:
-        shown = ", ".join(parents[:5])
+        shown = ", ".join(map(str, parents[:5]))
         raise DataError(f"{source} holds folders of files in several places ({shown}). Name the one with the labels.")
+    (parent,) = parents
     beside = sorted({*names} - {*rows})
-    labels = {name.parent for name in rows}
     for name in beside:
-        if name.parent != rows[0].parent.parent and rows[0].parent.parent in name.parents:
+        if name.parent != parent and name.parent not in parent.parents:
             raise DataError(f"{source}: {name} lies at another depth than {rows[0]}, so its label is not clear.")
+    labels = {name.parent for name in rows}
     if beside:
         shown = ", ".join(map(str, beside[:5])) + (", ..." if len(beside) > 5 else "")
         complaints.warn(f"{len(beside)} files beside the folders of the labels are no rows: {shown}.")

@@ -26,7 +26,7 @@ def read_lines(source: Source, *, wanted: Wanted, complaints: Complaints) -> Con
             if not line.strip():
                 continue
             try:
-                value = _parse(line)
+                value = _parse(line.rstrip())
             except ValueError as error:
                 if number == 1 and line.lstrip().startswith(("[", "{")) and _is_cut(error):
                     raise DataError(

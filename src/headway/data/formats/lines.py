@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headway.data.formats.archive import single_file
+from headway.data.formats.archive import check_kind, single_file
 from headway.data.formats.content import Complaints, Content, ContentBuilder, Wanted
 from headway.data.formats.decoding import lines_of, opened_text
 from headway.data.options import Source
@@ -16,6 +16,9 @@ def read(source: Source, *, wanted: Wanted, complaints: Complaints) -> Content:
         DataError: the files differ in their number of lines, or in number from the names.
     """
     paths = [source.path] if isinstance(source.path, str) else source.path
+    files = [single_file(path) for path in paths]
+    for file in files:
+        check_kind(file)
     names = list(source.column_names or ())
     if not names and len(paths) == 1:
         names = ["text"]
@@ -29,8 +32,7 @@ def read(source: Source, *, wanted: Wanted, complaints: Complaints) -> Content:
         hint = "A line file holds one column. If this one is a table, set data.format: tsv or csv."
     chosen = wanted.choose(names, source=complaints.name, hint=hint)
     columns, counts = {}, {}
-    for name, path in zip(names, paths, strict=True):
-        file = single_file(path)
+    for name, file in zip(names, files, strict=True):
         builder = ContentBuilder([name], unit="line")
         with opened_text(file, source.encoding) as text:
             for number, line in enumerate(lines_of(text), 1):

@@ -1,0 +1,324 @@
+"""One measurement in a process of its own: prepare a data set, train with headway, or train with the Trainer.
+
+Each variant imports what it needs itself, so that start-up time and memory are its own: the Trainer's process knows
+nothing of headway until its training is over and its predictions are scored.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NEVER = 10**9
+"""Steps between two evaluations or checkpoints: more than any run has."""
+EVALUATION_BATCH_SIZE = 64
+
+
+def run_one(file: Path) -> None:
+    """Do the job in a file that train.py wrote, and write what was found to the place it names."""
+    job = json.loads(file.read_text(encoding="utf-8"))
+    match job["kind"]:
+        case "prepare":
+            found = prepare(job)
+        case "headway":
+            found = with_headway(job)
+        case kind:
+            found = with_trainer(job, is_tuned=kind == "trainer-tuned")
+    Path(job["result"]).write_text(json.dumps(found), encoding="utf-8")
+
+
+@dataclass(slots=True)
+class Clock:
+    """Notes when the first step begins and the last one ends, and the peak of memory until then."""
+
+    started: float
+    """When the process was started, in seconds of `time.time`."""
+    startup_seconds: float = 0.0
+    steps: int = 0
+    memory_mb: float = 0.0
+    _began: float = 0.0
+    _ended: float = 0.0
+
+    def begin_step(self) -> None:
+        """Note the beginning of a step, its batch in hand."""
+        if not self._began:
+            self.startup_seconds = time.time() - self.started
+            self._began = time.perf_counter()
+
+    def end_step(self) -> None:
+        """Note the end of a step, its weights moved."""
+        self._ended = time.perf_counter()
+        self.steps += 1
+        self.memory_mb = peak_memory_mb()
+
+    def facts(self, num_rows: int, epochs: int) -> dict[str, Any]:
+        """Return speed, start-up time and memory."""
+        seconds = self._ended - self._began
+        return {
+            "sequences_per_second": num_rows * epochs / seconds,
+            "training_seconds": seconds,
+            "startup_seconds": self.startup_seconds,
+            "steps": self.steps,
+            "training_memory_mb": self.memory_mb,
+            "memory_mb": peak_memory_mb(),
+        }
+
+
+def peak_memory_mb() -> float:
+    """Return the most memory this process ever held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Bytes on macOS, kilobytes on Linux.
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+# --- the rows, read once for all --------------------------------------------------------------------------------------
+
+
+def prepare(job: dict[str, Any]) -> dict[str, Any]:
+    """Write the rows of every split as JSON lines, the recipe for headway and the settings for the Trainer."""
+    import lightning  # noqa: F401  brings both sides' files into the disk cache, so that who comes first pays nothing
+    import numpy as np
+    from transformers import Trainer  # noqa: F401
+
+    from headway.data.options import DataOptions
+    from headway.models.location import locate
+    from headway.models.options import ModelOptions
+    from headway.preparation import read_tables
+    from headway.recipe import Recipe
+    from headway.training.options import TrainingOptions
+
+    folder = Path(job["prepared"])
+    recipe = Recipe.load(job["recipe"])
+    recipe = recipe.model_copy(update={"data": recipe.data.relative_to(Path(job["data"]))})
+    tables = read_tables(recipe)
+    # Labels are those of all rows, also where only some are trained on.
+    task = recipe.task.resolve(tables["train"])
+    for name, table in tables.items():
+        most = job["max_train_rows" if name == "train" else "max_evaluation_rows"]
+        if most:
+            tables[name] = table.select(np.sort(np.random.default_rng(0).permutation(len(table))[:most]))
+    files = {name: folder / f"{name}.jsonl" for name in tables}
+    for name, table in tables.items():
+        files[name].write_text("".join(json.dumps(row) + "\n" for row in table), encoding="utf-8")
+    model = job["model"] if job["model"] == "minilm" else str(Path(job["model"]).resolve())
+    recipe = Recipe(
+        task=task,
+        data=DataOptions.model_validate(
+            {"train": str(files["train"]), "validation": None, "max_length": recipe.data.max_length}
+            | {name: str(path) for name, path in files.items()}
+        ),
+        model=ModelOptions(model_name_or_path=model),
+        # One evaluation, at the end: it chooses the last weights, as the Trainer does without evaluations.
+        training=TrainingOptions(
+            num_train_epochs=job["epochs"],
+            per_device_eval_batch_size=EVALUATION_BATCH_SIZE,
+            eval_steps=NEVER,
+            save_steps=NEVER,
+            baselines=False,
+        ),
+    )
+    (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    facts = {
+        "rows": {name: len(table) for name, table in tables.items()},
+        "fingerprints": {name: table.fingerprint for name, table in tables.items()},
+        "problem_type": task.problem_type,
+        "labels": list(task.labels),
+        "epochs": job["epochs"],
+        "batch_size": recipe.training.per_device_train_batch_size,
+        "learning_rate": recipe.optimization.learning_rate,
+        "weight_decay": recipe.optimization.weight_decay,
+        "lr_scheduler_type": recipe.optimization.lr_scheduler_type,
+        "max_length": recipe.data.max_length,
+    }
+    settings = facts | {"model": str(locate(model).folder)}
+    (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    return facts
+
+
+# --- headway ----------------------------------------------------------------------------------------------------------
+
+
+def with_headway(job: dict[str, Any]) -> dict[str, Any]:
+    """Train with `headway.train.train` and score its predictions."""
+    import logging
+
+    import torch
+
+    from headway.recipe import Recipe
+    from headway.train import train
+    from headway.training.fit import precision
+    from headway.training.module import TrainingModule
+    from headway.types import Prediction
+
+    clock = Clock(job["started"])
+    _watch_steps(TrainingModule, clock)
+    logging.basicConfig(level=logging.INFO)
+    folder, run = Path(job["prepared"]), Path(job["work"]) / "run"
+    recipe = Recipe.load(folder / "recipe.yaml", {"training.seeds": [job["seed"]]})
+    train(recipe, output_dir=run)
+
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    tokens = manifest["tokens"]["train"]
+    metrics = {}
+    for split in manifest["data"]:
+        if split == "train":
+            continue
+        lines = (run / "predictions" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+        records = [json.loads(line) for line in lines]
+        predictions = [Prediction(one["value"], one["score"], one["detail"]) for one in records]
+        metrics[split] = recipe.task.evaluate(predictions, _rows(folder, split))
+    epochs = int(recipe.training.num_train_epochs)
+    return {
+        **clock.facts(manifest["data"]["train"]["rows"], epochs),
+        "train_tokens": tokens["tokens"] - tokens["tokens_lost"],
+        "precision": precision(recipe.training.bf16),
+        "threads": torch.get_num_threads(),
+        "metrics": metrics,
+    }
+
+
+def _watch_steps(module_class: Any, clock: Clock) -> None:
+    """Let the clock see the beginning and the end of every step of headway's module."""
+    training_step, optimizer_step = module_class.training_step, module_class.optimizer_step
+
+    # With the parameters' names: Lightning reads them.
+    def watched_training_step(self: Any, batch: Any, batch_idx: int) -> Any:
+        clock.begin_step()
+        return training_step(self, batch, batch_idx)
+
+    def watched_optimizer_step(self: Any, *arguments: Any, **keywords: Any) -> None:
+        optimizer_step(self, *arguments, **keywords)
+        clock.end_step()
+
+    module_class.training_step = watched_training_step
+    module_class.optimizer_step = watched_optimizer_step
+
+
+# --- the Trainer ------------------------------------------------------------------------------------------------------
+
+
+def with_trainer(job: dict[str, Any], *, is_tuned: bool) -> dict[str, Any]:
+    """Train as the examples of transformers do and score the predictions.
+
+    Args:
+        job: what train.py wrote.
+        is_tuned: with bfloat16 and length grouping; otherwise at the defaults.
+    """
+    import numpy as np
+    import torch
+    from datasets import Dataset
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+        set_seed,
+    )
+
+    clock = Clock(job["started"])
+
+    class Watch(TrainerCallback):  # type: ignore[misc]
+        def on_step_begin(self, *arguments: Any, **keywords: Any) -> None:
+            clock.begin_step()
+
+        def on_step_end(self, *arguments: Any, **keywords: Any) -> None:
+            clock.end_step()
+
+    folder = Path(job["prepared"])
+    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    set_seed(job["seed"])
+    tokenizer = AutoTokenizer.from_pretrained(settings["model"])
+    labels, problem_type = settings["labels"], settings["problem_type"]
+    model = AutoModelForSequenceClassification.from_pretrained(
+        settings["model"], num_labels=len(labels) or 1, problem_type=problem_type
+    )
+    max_length = min(settings["max_length"], tokenizer.model_max_length)
+
+    def tokenize(rows: dict[str, list[Any]]) -> Any:
+        texts = [rows["text"]] + ([rows["text_pair"]] if "text_pair" in rows else [])
+        return tokenizer(*texts, truncation=True, max_length=max_length)
+
+    def load(split: str) -> Any:
+        rows = _rows(folder, split)
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        columns["label"] = _targets(columns["label"], labels=labels, problem_type=problem_type)
+        texts = [name for name in columns if name != "label"]
+        return Dataset.from_dict(columns).map(tokenize, batched=True, remove_columns=texts)
+
+    train_rows = load("train")
+    tuned = {"bf16": True, "train_sampling_strategy": "group_by_length"} if is_tuned else {}
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(Path(job["work"]) / "run"),
+            seed=job["seed"],
+            num_train_epochs=settings["epochs"],
+            per_device_train_batch_size=settings["batch_size"],
+            per_device_eval_batch_size=EVALUATION_BATCH_SIZE,
+            learning_rate=settings["learning_rate"],
+            weight_decay=settings["weight_decay"],
+            lr_scheduler_type=settings["lr_scheduler_type"],
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=not torch.cuda.is_available(),
+            **tuned,
+        ),
+        train_dataset=train_rows,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
+        callbacks=[Watch()],
+    )
+    trainer.train()
+
+    # Length grouping would also shuffle the rows of `predict`.
+    trainer.args.train_sampling_strategy = "random"
+    logits = {}
+    for split in settings["rows"]:
+        if split != "train":
+            output = trainer.predict(load(split))
+            targets = _targets([row["label"] for row in _rows(folder, split)], labels=labels, problem_type=problem_type)
+            if not np.allclose(output.label_ids, np.asarray(targets)):
+                raise RuntimeError(f"{split}: the Trainer gave its predictions back in another order than the rows.")
+            logits[split] = output.predictions
+    facts = {
+        **clock.facts(len(train_rows), settings["epochs"]),
+        "train_tokens": sum(map(len, train_rows["input_ids"])),
+        "precision": "bf16-mixed" if is_tuned else "32-true",
+        "threads": torch.get_num_threads(),
+    }
+
+    # From here on headway: its scorer, for all variants.
+    from headway.recipe import Recipe
+    from headway.types import Batch
+
+    task = Recipe.load(folder / "recipe.yaml").task
+    metrics = {}
+    for split, values in logits.items():
+        rows = _rows(folder, split)
+        outputs = {"logits": torch.from_numpy(values).reshape(len(rows), -1)}
+        metrics[split] = task.evaluate(task.decode(outputs, Batch({}, {}, ()), rows, tokenizer), rows)
+    return facts | {"metrics": metrics}
+
+
+def _rows(folder: Path, split: str) -> list[dict[str, Any]]:
+    with (folder / f"{split}.jsonl").open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def _targets(values: list[Any], *, labels: list[str], problem_type: str) -> list[Any]:
+    """Return label ids, rows of zeros and ones, or numbers, as transformers' losses take them."""
+    match problem_type:
+        case "regression":
+            return [float(value) for value in values]
+        case "multi_label_classification":
+            return [[float(label in value) for label in labels] for value in values]
+        case _:
+            return [labels.index(value) for value in values]

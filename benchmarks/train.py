@@ -1,0 +1,229 @@
+"""Compare headway with the Hugging Face Trainer: speed, start-up, memory and quality, on the same rows and seeds.
+
+This module starts one fresh process for each measurement, one after another, keeps every result, and prints the table.
+What such a process does stands in measurement.py. See README.md for what is measured and how.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+# Nothing heavy is imported here: on Linux a process inherits its parent's peak memory.
+from summary import summary
+
+RECIPES = Path(__file__).parent / "recipes"
+SETS = tuple(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+VARIANTS = ("headway", "trainer", "trainer-tuned")
+PACKAGES = ("headway", "torch", "transformers", "accelerate", "lightning", "datasets", "tokenizers")
+# What a result depends on; results of other settings are not continued.
+SETTINGS = ("epochs", "max_train_rows", "max_evaluation_rows", "model")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 1 if a measurement failed, 2 for a mistake in the arguments."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.one is not None:
+        # Only here, in a process of its own, are torch and the rest imported.
+        from measurement import run_one
+
+        run_one(options.one)
+        return 0
+    if options.data is None:
+        parser.error("--data: name the folder of the data sets, or set HEADWAY_TEST_DATA.")
+    if not options.data.is_dir():
+        parser.error(f"--data: there is no folder {options.data}.")
+    command = shlex.join(["python", *sys.argv]) if arguments is None else shlex.join(arguments)
+    results = open_results(options, command=command, fail=parser.error)
+    failed = measure_all(options, results)
+    print(summary(results))
+    for name in failed:
+        print(f"FAILED: {name}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(prog="benchmarks/train.py", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    data = os.environ.get("HEADWAY_TEST_DATA")
+    add("--data", type=Path, default=Path(data) if data else None, help="folder of the data sets [$HEADWAY_TEST_DATA]")
+    add("--sets", type=_names(SETS), default=SETS, help=f"some of {','.join(SETS)} [all]")
+    add("--seeds", type=_seeds, default=(0, 1, 2), help="whole numbers [0,1,2]")
+    add("--variants", type=_names(VARIANTS), default=VARIANTS, help=f"some of {','.join(VARIANTS)} [all]")
+    add("--epochs", type=_positive, default=3, help="passes over the training rows [3]")
+    add("--max_train_rows", type=_positive, help="train on this many random rows, the same for all [all rows]")
+    add("--max_evaluation_rows", type=_positive, help="score on this many random rows of each split [all rows]")
+    add("--model", default="minilm", help="backbone: minilm or a folder [minilm]")
+    add("--output", type=Path, default=Path("benchmark-results.json"), help="file of the results [%(default)s]")
+    add("--resume", action="store_true", help="keep what --output holds and measure only what it lacks")
+    add("--one", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+def measurements(sets: Sequence[str], seeds: Sequence[int], variants: Sequence[str]) -> Iterator[tuple[str, int, str]]:
+    """Return what to measure, in order: the variants take turns, and each seed begins with another of them.
+
+    A machine that slows down or speeds up over the hours then does so for all variants alike.
+    """
+    for name in sets:
+        for number, seed in enumerate(seeds):
+            turn = number % len(variants)
+            for variant in (*variants[turn:], *variants[:turn]):
+                yield name, seed, variant
+
+
+def open_results(options: argparse.Namespace, *, command: str, fail: Any) -> dict[str, Any]:
+    """Return the content of the results file, new or, with --resume, as it was left."""
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    fresh = {
+        "commands": [command],
+        "settings": settings,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "machine": machine(),
+        "sets": {},
+        "measurements": [],
+    }
+    if not options.output.exists():
+        return fresh
+    if not options.resume:
+        fail(f"--output: {options.output} exists. Add --resume to go on with it, or name another file.")
+    held: dict[str, Any] = json.loads(options.output.read_text(encoding="utf-8"))
+    for name in ("settings", "versions", "machine"):
+        if held[name] != fresh[name]:
+            fail(f"--resume: {options.output} was measured with other {name}: {held[name]}, now {fresh[name]}.")
+    held["commands"].append(command)
+    return held
+
+
+def measure_all(options: argparse.Namespace, results: dict[str, Any]) -> list[str]:
+    """Measure what ``results`` lacks, saving it after each measurement; return the names of those that failed."""
+    done = {(one["set"], one["seed"], one["variant"]) for one in results["measurements"]}
+    wanted = [one for one in measurements(options.sets, options.seeds, options.variants) if one not in done]
+    failed = []
+    with tempfile.TemporaryDirectory(prefix="headway-benchmark-") as temporary:
+        prepared: dict[str, dict[str, Any] | None] = {}
+        for number, (name, seed, variant) in enumerate(wanted, 1):
+            folder = Path(temporary) / name
+            if name not in prepared:
+                folder.mkdir()
+                settings = {key: getattr(options, key) for key in SETTINGS}
+                job = {"kind": "prepare", "recipe": str(RECIPES / f"{name}.yaml"), "data": str(options.data.resolve())}
+                prepared[name] = run_process(job | settings, folder)
+            facts = prepared[name]
+            found = None
+            if facts is not None:
+                results["sets"][name] = facts
+                found = run_process({"kind": variant, "seed": seed}, folder)
+            label = f"{name}, seed {seed}, {variant}"
+            if found is None:
+                failed.append(label)
+                continue
+            results["measurements"].append({"set": name, "seed": seed, "variant": variant, **found})
+            save(options.output, results)
+            print(
+                f"[{number}/{len(wanted)}] {label}: {found['sequences_per_second']:.1f} sequences/s, "
+                f"{found['wall_seconds']:.0f} s in all",
+                file=sys.stderr,
+                flush=True,
+            )
+    return failed
+
+
+def run_process(job: dict[str, Any], folder: Path) -> dict[str, Any] | None:
+    """Do one job in a fresh process, alone, and return what it found, or nothing where it failed."""
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        work = Path(temporary)
+        environment = os.environ | {
+            # Every run tokenises for itself, as a first run does, and nobody asks a network for anything.
+            "HEADWAY_CACHE": str(work / "cache"),
+            "HF_HUB_OFFLINE": "1",
+            "HF_DATASETS_CACHE": str(work / "datasets"),
+        }
+        file = work / "job.json"
+        result = work / "result.json"
+        started = time.time()
+        job = job | {"prepared": str(folder), "work": str(work), "result": str(result), "started": started}
+        file.write_text(json.dumps(job), encoding="utf-8")
+        command = [sys.executable, str(Path(__file__).resolve()), "--one", str(file)]
+        # What the variants say while they train goes to a file, which costs all of them the same.
+        with (work / "log.txt").open("w", encoding="utf-8") as log:
+            code = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT).returncode
+        wall = time.time() - started
+        if code or not result.exists():
+            lines = (work / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+            print("\n".join([*lines[-40:], f"({job['kind']}: exit code {code})"]), file=sys.stderr, flush=True)
+            return None
+        return json.loads(result.read_text(encoding="utf-8")) | {"wall_seconds": wall}
+
+
+def save(path: Path, results: dict[str, Any]) -> None:
+    """Write the results whole, so that an interruption leaves the ones before."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def machine() -> dict[str, Any]:
+    """Return what the measurements ran on."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "platform": platform.platform(),
+        "threads_asked_for": os.environ.get("OMP_NUM_THREADS"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
+    return number
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    seeds = tuple(int(part) for part in text.split(","))
+    if len(set(seeds)) < len(seeds):
+        raise argparse.ArgumentTypeError(f"a seed stands twice in {text!r}")
+    return seeds
+
+
+def _names(known: Sequence[str]) -> Any:
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(text.split(",")))
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"there is no {name!r}; choose from {', '.join(known)}")
+        return names
+
+    return parse
+
+
+if __name__ == "__main__":
+    # So that a plain kill also ends the measurement that is under way, and removes what it wrote.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    sys.exit(main())

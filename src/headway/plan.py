@@ -1,0 +1,315 @@
+"""What a training would cost, measured on a few steps of it: batches, tokens, memory and time. Nothing is trained.
+
+Beside `train` in the walk: the same rows, model and batches, but a model that is thrown away. Only the token cache
+stays on the disk, where the training finds it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor, nn
+
+from headway.data.batching import epoch_batches, sorted_batches
+from headway.data.token_cache import TokenCache
+from headway.importing import Choice
+from headway.models.backbone import load_backbone
+from headway.models.losses import build_loss
+from headway.preparation import Prepared, limits_of, prepare, read_tables, token_statistics
+from headway.recipe import Recipe
+from headway.training.fit import check_trainer_arguments, precision
+from headway.training.loaders import BatchStream
+from headway.training.optimization import build_optimizer
+from headway.types import Batch
+
+TIMED_STEPS = 3
+SECONDS_BETWEEN_LOOKS = 0.002
+
+
+def plan(recipe: Recipe) -> dict[str, Any]:
+    """Return rows, steps and tokens as they are, and memory and time as `estimated` from a few measured steps.
+
+    Counts are of one seed; the estimated time is that of all seeds. It covers training and scoring, not the start of
+    the program, the baselines and the intervals.
+
+    Raises:
+        HeadwayError: what would stop the training before its first step stops the plan in the same way.
+    """
+    check_trainer_arguments(recipe.trainer)
+    backbone = load_backbone(recipe.model)
+    prepared = prepare(recipe, read_tables(recipe), backbone.tokenizer)
+    # The caller's random numbers are none of ours.
+    with torch.random.fork_rng():
+        model = prepared.task.build_model(backbone)
+        measured = _Measured(recipe, prepared, model, backbone.tokenizer)
+        stream = measured.stream
+        seconds = measured.seconds()
+    statistics = {
+        name: token_statistics(features, len(prepared.tables[name]), limits_of(recipe, backbone.tokenizer).max_length)
+        for name, features in prepared.features.items()
+    }
+    num_seeds = len(recipe.training.seeds)
+    parameters = list(model.parameters())
+    return {
+        "rows": {name: one["rows"] for name, one in statistics.items()},
+        "tokens": {name: one["tokens"] for name, one in statistics.items()},
+        "tokens_lost": {name: one["tokens_lost"] for name, one in statistics.items()},
+        "tokens_lost_share": {
+            name: round(one["tokens_lost"] / max(one["tokens"], 1), 4) for name, one in statistics.items()
+        },
+        "rows_truncated": {name: one["rows_truncated"] for name, one in statistics.items()},
+        "length_quantiles": {name: one["length_quantiles"] for name, one in statistics.items()},
+        "max_length": statistics["train"]["max_length"],
+        "epochs": round(stream.epoch_at(stream.total_batches), 3),
+        "seeds": num_seeds,
+        "batches": stream.total_batches,
+        "optimizer_steps": stream.total_steps,
+        "evaluations": measured.num_evaluations,
+        "training_tokens_with_padding": measured.padded_tokens,
+        "parameters": sum(one.numel() for one in parameters),
+        "trainable_parameters": sum(one.numel() for one in parameters if one.requires_grad),
+        "device": str(measured.device),
+        "precision": measured.precision,
+        "estimated_peak_memory_gb": {name: round(value / 1e9, 2) for name, value in measured.peak_memory.items()},
+        "estimated_seconds": {
+            **{name: round(value * num_seeds, 1) for name, value in seconds.items()},
+            "total": round(sum(seconds.values()) * num_seeds, 1),
+        },
+        "estimated_from": f"{measured.num_timed} timed steps on this machine",
+    }
+
+
+def describe(planned: dict[str, Any]) -> str:
+    """Return a plan in words, for a person."""
+    splits = planned["rows"]
+    seconds, memory = planned["estimated_seconds"], planned["estimated_peak_memory_gb"]
+    lines = [("rows", ", ".join(f"{name} {count:,}" for name, count in splits.items()))]
+    lines += [
+        (
+            f"tokens, {name}",
+            f"{planned['tokens'][name]:,}; {planned['tokens_lost'][name]:,} ({planned['tokens_lost_share'][name]:.2%}) "
+            f"lost to truncation at {planned['max_length']}, in {planned['rows_truncated'][name]:,} rows",
+        )
+        for name in splits
+    ]
+    steps = f"{planned['optimizer_steps']:,} of the optimizer in {planned['batches']:,} batches"
+    lines += [
+        ("steps", f"{steps} ({planned['epochs']:g} epochs), {planned['evaluations']:,} evaluations"),
+        ("seeds", str(planned["seeds"])),
+        ("parameters", f"{planned['parameters']:,}, of which {planned['trainable_parameters']:,} are trained"),
+        ("computed on", f"{planned['device']}, {planned['precision']}"),
+        ("estimated peak memory", ", ".join(f"{value:.2f} GB ({name})" for name, value in memory.items())),
+        (
+            "estimated time",
+            f"{_duration(seconds['total'])} (training {_duration(seconds['training'])}, scoring "
+            f"{_duration(seconds['scoring'])}), from {planned['estimated_from']}",
+        ),
+    ]
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name:{width}}  {value}" for name, value in lines)
+
+
+class _Measured:
+    """Times single steps of the training that a recipe describes, and looks at the memory meanwhile."""
+
+    def __init__(self, recipe: Recipe, prepared: Prepared, model: nn.Module, tokenizer: Any) -> None:
+        self.precision = str(recipe.trainer.get("precision") or precision(recipe.training.bf16))
+        wants_cpu = recipe.trainer.get("accelerator") == "cpu"
+        self.device = torch.device("cuda" if torch.cuda.is_available() and not wants_cpu else "cpu")
+        self._recipe, self._prepared = recipe, prepared
+        self._task, self._tokenizer = prepared.task, tokenizer
+        # Dropout takes its time, too.
+        self._model = model.to(self.device).train()
+        self._criterion = _criterion(recipe, prepared).to(self.device)
+        self._optimizer = build_optimizer(model, recipe.optimization)
+        self.stream = BatchStream(
+            prepared.features["train"],
+            prepared.task,
+            tokenizer,
+            training=recipe.training,
+            optimization=recipe.optimization,
+            seed=recipe.training.seeds[0],
+        )
+        self._costs = self._batch_costs()
+        self.padded_tokens = int(sum(self._costs[epoch][number].tokens for epoch, number in self._positions()))
+        self.peak_memory: dict[str, float] = {}
+        self.num_timed = 0
+
+    @property
+    def num_evaluations(self) -> int:
+        """How often the validation rows are scored while it trains."""
+        if "validation" not in self._prepared.tables:
+            return 0
+        return math.ceil(self.stream.total_steps / (self._recipe.training.eval_steps or self.stream.steps_per_epoch))
+
+    def seconds(self) -> dict[str, float]:
+        """Return the time of the training steps, and of all scoring, of one seed."""
+        with _PeakMemory(self.device) as peak:
+            training = self._training_seconds()
+            scoring = self._scoring_seconds()
+        self.peak_memory = peak.bytes
+        return {"training": training, "scoring": scoring}
+
+    def _training_seconds(self) -> float:
+        batches = sorted(itertools.chain.from_iterable(self._costs), key=lambda one: one.tokens)
+        typical, longest = batches[len(batches) // 2], batches[-1]
+        # The longest comes first: it fills the memory, and warms up what the others use.
+        slow = self._timed(longest, self._forward_and_backward)
+        usual = self._timed(typical, self._forward_and_backward)
+        update = self._timed(typical, lambda _: self._optimizer.step())
+        cost = _line((typical.tokens, usual), (longest.tokens, slow))
+        steps = sum(cost(self._costs[epoch][number].tokens) for epoch, number in self._positions())
+        return steps + update * self.stream.total_steps
+
+    def _scoring_seconds(self) -> float:
+        training = self._recipe.training
+        total = 0.0
+        self._model.eval()
+        for name, features in self._prepared.features.items():
+            if name == "train" or not len(features):
+                continue
+            groups = sorted_batches(features.lengths.tolist(), batch_size=training.per_device_eval_batch_size)
+            batches = [_Cost.of(features, group) for group in groups]
+            typical = batches[len(batches) // 2]
+            slow = self._timed(batches[0], self._infer)
+            usual = self._timed(typical, self._infer)
+            cost = _line((typical.tokens, usual), (batches[0].tokens, slow))
+            # Every split is scored at the end, and before the training for the comparison.
+            times = 1 + training.baselines + (self.num_evaluations if name == "validation" else 0)
+            total += times * sum(cost(one.tokens) for one in batches)
+        return total
+
+    def _timed(self, cost: _Cost, step: Callable[[Batch], Any]) -> float:
+        """Return the median seconds of a step, after one that warms up."""
+        taken = []
+        for number in range(1 + TIMED_STEPS):
+            started = time.perf_counter()
+            step(self._batch(cost))
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            if number:
+                taken.append(time.perf_counter() - started)
+        self.num_timed += len(taken)
+        return float(np.median(taken))
+
+    def _batch(self, cost: _Cost) -> Batch:
+        features = [
+            self._task.refresh(cost.source[int(number)], self._tokenizer, np.random.default_rng([0, 0, int(number)]))
+            for number in cost.numbers
+        ]
+        return self._task.collate(features, self._tokenizer).to(self.device)
+
+    def _forward_and_backward(self, batch: Batch) -> None:
+        self._optimizer.zero_grad()
+        with self._autocast():
+            loss: Tensor = self._task.loss(self._task.forward(self._model, batch), batch, self._criterion)
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def _infer(self, batch: Batch) -> None:
+        with torch.inference_mode():
+            self._task.infer(self._model, batch)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.startswith("bf16"))
+
+    def _batch_costs(self) -> list[list[_Cost]]:
+        """Return what each batch of each epoch costs; only the first few epochs are drawn, the others are like them."""
+        training, features = self._recipe.training, self._prepared.features["train"]
+        epochs = math.ceil(self.stream.total_batches / self.stream.batches_per_epoch)
+        drawn = [
+            epoch_batches(
+                features.lengths,
+                batch_size=training.per_device_train_batch_size,
+                seed=training.seeds[0],
+                epoch=epoch,
+                group_by_length=training.group_by_length,
+            )
+            for epoch in range(min(epochs, 3))
+        ]
+        return [[_Cost.of(features, numbers) for numbers in batches] for batches in drawn]
+
+    def _positions(self) -> list[tuple[int, int]]:
+        """Return (drawn epoch, batch) for each position of the stream."""
+        per_epoch = self.stream.batches_per_epoch
+        return [
+            (position // per_epoch % len(self._costs), position % per_epoch)
+            for position in range(self.stream.total_batches)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """A batch that was drawn but not made: its features, and its tokens with padding."""
+
+    source: TokenCache
+    numbers: Sequence[int]
+    tokens: int
+
+    @classmethod
+    def of(cls, source: TokenCache, numbers: Any) -> _Cost:
+        return cls(source, numbers, len(numbers) * int(source.lengths[np.asarray(numbers)].max()))
+
+
+def _line(first: tuple[float, float], second: tuple[float, float]) -> Callable[[float], float]:
+    """Return the straight line through two measured points (tokens, seconds), never below half of the smaller one."""
+    (tokens, seconds), (more_tokens, more_seconds) = first, second
+    if more_tokens <= tokens or more_seconds <= seconds:
+        return lambda _: seconds
+    slope = (more_seconds - seconds) / (more_tokens - tokens)
+    return lambda at: max(seconds + slope * (at - tokens), seconds / 2)
+
+
+class _PeakMemory:
+    """The most memory that is held while the block runs: of the process, and of the GPU where there is one."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._process = psutil.Process()
+        self._is_done = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self.bytes: dict[str, float] = {}
+
+    def __enter__(self) -> _PeakMemory:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        self.bytes = {"process": float(self._process.memory_info().rss)}
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_done.set()
+        self._watcher.join()
+        if self._device.type == "cuda":
+            self.bytes["gpu"] = float(torch.cuda.max_memory_allocated())
+
+    def _watch(self) -> None:
+        while not self._is_done.wait(SECONDS_BETWEEN_LOOKS):
+            self.bytes["process"] = max(self.bytes["process"], float(self._process.memory_info().rss))
+
+
+def _criterion(recipe: Recipe, prepared: Prepared) -> nn.Module:
+    options, task = recipe.optimization, prepared.task
+    weights = None
+    if options.class_weights is not None:
+        weights = torch.tensor(task.class_weights(prepared.tables["train"], options.class_weights))
+    return build_loss(
+        options.loss or Choice(name=task.default_loss),
+        class_weights=weights,
+        label_smoothing_factor=options.label_smoothing_factor,
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
