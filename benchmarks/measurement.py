@@ -7,12 +7,15 @@ nothing of headway until its training is over and its predictions are scored.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 NEVER = 10**9
 """Steps between two evaluations or checkpoints: more than any run has."""
@@ -34,7 +37,7 @@ def run_one(file: Path) -> None:
 
 @dataclass(slots=True)
 class Clock:
-    """Notes when the first step begins and the last one ends, and the peak of memory until then."""
+    """Notes when the first step begins and the last one ends, the peak of memory until then, and who else computes."""
 
     started: float
     """When the process was started, in seconds of `time.time`."""
@@ -43,11 +46,14 @@ class Clock:
     memory_mb: float = 0.0
     _began: float = 0.0
     _ended: float = 0.0
+    _others_at_begin: float = 0.0
+    _others_at_end: float = 0.0
 
     def begin_step(self) -> None:
         """Note the beginning of a step, its batch in hand."""
         if not self._began:
             self.startup_seconds = time.time() - self.started
+            self._others_at_begin = seconds_of_others()
             self._began = time.perf_counter()
 
     def end_step(self) -> None:
@@ -55,6 +61,7 @@ class Clock:
         self._ended = time.perf_counter()
         self.steps += 1
         self.memory_mb = peak_memory_mb()
+        self._others_at_end = seconds_of_others()
 
     def facts(self, num_rows: int, epochs: int) -> dict[str, Any]:
         """Return speed, start-up time and memory."""
@@ -66,6 +73,8 @@ class Clock:
             "steps": self.steps,
             "training_memory_mb": self.memory_mb,
             "memory_mb": peak_memory_mb(),
+            # Clock ticks are coarse, so that a short run alone may come out slightly below 0.
+            "processors_of_others": max(0.0, (self._others_at_end - self._others_at_begin) / seconds),
         }
 
 
@@ -74,6 +83,15 @@ def peak_memory_mb() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Bytes on macOS, kilobytes on Linux.
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def seconds_of_others() -> float:
+    """Return the processor time that everything but this process has used since the machine was started."""
+    times: dict[str, float] = psutil.cpu_times()._asdict()
+    own = os.times()
+    # What the host of a virtual machine takes away is time of others, too; guests are part of user.
+    busy = sum(times.get(name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
+    return busy - own.user - own.system
 
 
 # --- the rows, read once for all --------------------------------------------------------------------------------------
@@ -123,11 +141,12 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
         ),
     )
     (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    options = task.model_dump(mode="json")
     facts = {
         "rows": {name: len(table) for name, table in tables.items()},
         "fingerprints": {name: table.fingerprint for name, table in tables.items()},
-        "problem_type": task.problem_type,
-        "labels": list(task.labels),
+        "problem_type": options["problem_type"],
+        "labels": options["labels"],
         "epochs": job["epochs"],
         "batch_size": recipe.training.per_device_train_batch_size,
         "learning_rate": recipe.optimization.learning_rate,

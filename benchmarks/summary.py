@@ -17,6 +17,8 @@ SHOWN_METRICS = {
 }
 REFERENCE = "trainer"
 """The variant that the others' speed is compared with."""
+DISTURBED = 0.1
+"""Processors that others kept busy, from which a measurement is marked."""
 
 
 def summary(results: dict[str, Any]) -> str:
@@ -28,12 +30,21 @@ def summary(results: dict[str, Any]) -> str:
         found = [one for one in results["measurements"] if one["set"] == name]
         if found:
             lines += ["", heading(name, facts, found), "", *table(found, SHOWN_METRICS[name])]
+            if len({(one["train_tokens"], one["steps"]) for one in found}) > 1:
+                lines += ["", "NOT COMPARABLE: the variants differ in training tokens or steps; see the results file."]
     lines += [
         "",
         "Median (lowest to highest) over the seeds; metrics: mean ± sample deviation. Each measurement ran alone in a "
         "fresh process.",
     ]
+    if disturbed := [disturbance(one) for one in results["measurements"] if one["processors_of_others"] > DISTURBED]:
+        lines += ["", "Not alone on the machine, so that speed and times say little:", *disturbed]
     return "\n".join(lines)
+
+
+def disturbance(one: dict[str, Any]) -> str:
+    """Return in words how much else the machine did during a measurement."""
+    return f"- {one['set']}, seed {one['seed']}, {one['variant']}: others used {one['processors_of_others']:.2f} CPUs"
 
 
 def heading(name: str, facts: dict[str, Any], found: Sequence[dict[str, Any]]) -> str:
@@ -48,8 +59,8 @@ def heading(name: str, facts: dict[str, Any], found: Sequence[dict[str, Any]]) -
 
 
 def table(found: Sequence[dict[str, Any]], metrics: Sequence[str]) -> list[str]:
-    """Return the lines of a table in Markdown, one row for each variant in the order of first measurement."""
-    variants = list(dict.fromkeys(one["variant"] for one in sorted(found, key=lambda one: one["variant"])))
+    """Return the lines of a table in Markdown, one row for each variant."""
+    variants = sorted({one["variant"] for one in found})
     columns: list[tuple[str, Callable[[list[dict[str, Any]]], str]]] = [
         ("precision", lambda some: " / ".join(sorted({str(one["precision"]) for one in some}))),
         ("sequences/s", lambda some: spread([one["sequences_per_second"] for one in some], digits=1)),

@@ -136,7 +136,7 @@ def measure_all(options: argparse.Namespace, results: dict[str, Any]) -> list[st
             save(options.output, results)
             print(
                 f"[{number}/{len(wanted)}] {label}: {found['sequences_per_second']:.1f} sequences/s, "
-                f"{found['wall_seconds']:.0f} s in all",
+                f"{found['wall_seconds']:.0f} s in all, others used {found['processors_of_others']:.2f} CPUs",
                 file=sys.stderr,
                 flush=True,
             )
@@ -167,7 +167,8 @@ def run_process(job: dict[str, Any], folder: Path) -> dict[str, Any] | None:
             lines = (work / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
             print("\n".join([*lines[-40:], f"({job['kind']}: exit code {code})"]), file=sys.stderr, flush=True)
             return None
-        return json.loads(result.read_text(encoding="utf-8")) | {"wall_seconds": wall}
+        found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+        return found | {"wall_seconds": wall}
 
 
 def save(path: Path, results: dict[str, Any]) -> None:

@@ -72,11 +72,13 @@ def read_json(path: Path) -> dict[str, Any]:
         RunError: it is missing or damaged.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{path} is missing: the run directory is not complete.") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged: {error}.") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} is damaged: expected a JSON object, found {type(content).__name__}.")
     return content
 
 

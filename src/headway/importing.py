@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_serializer, model_validator
@@ -15,6 +17,11 @@ from headway.errors import HeadwayError, RecipeError, did_you_mean
 from headway.types import Options
 
 Made = TypeVar("Made")
+
+
+def find_user_code(*folders: Path) -> None:
+    """Let classes of the user's own be imported from ``folders``, after everything that is installed."""
+    sys.path.extend(name for name in dict.fromkeys(map(str, folders)) if name not in sys.path)
 
 
 def load_class(name: str, *, known: Mapping[str, str], option: str, base: type | None = None) -> type[Any]:
@@ -39,6 +46,11 @@ def load_class(name: str, *, known: Mapping[str, str], option: str, base: type |
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        if not f"{module_name}.".startswith(f"{error.name}."):
+            raise RecipeError(
+                f"{option}: importing {module_name!r} failed: it needs the module {error.name!r}, which is not "
+                "installed."
+            ) from error
         raise RecipeError(
             f"{option}: cannot import {path!r}: there is no module {error.name!r}. The file must lie in the "
             "folder you start headway from, beside the recipe, or in an installed package."

@@ -21,10 +21,8 @@ from torch import Tensor, nn
 
 from headway.data.batching import epoch_batches, sorted_batches
 from headway.data.token_cache import TokenCache
-from headway.importing import Choice
 from headway.models.backbone import load_backbone
-from headway.models.losses import build_loss
-from headway.preparation import Prepared, limits_of, prepare, read_tables, token_statistics
+from headway.preparation import Prepared, build_criterion, limits_of, prepare, read_tables, token_statistics
 from headway.recipe import Recipe
 from headway.training.fit import check_trainer_arguments, precision
 from headway.training.loaders import BatchStream
@@ -129,7 +127,7 @@ class _Measured:
         self._task, self._tokenizer = prepared.task, tokenizer
         # Dropout takes its time, too.
         self._model = model.to(self.device).train()
-        self._criterion = _criterion(recipe, prepared).to(self.device)
+        self._criterion = build_criterion(recipe, prepared).to(self.device)
         self._optimizer = build_optimizer(model, recipe.optimization)
         self.stream = BatchStream(
             prepared.features["train"],
@@ -294,18 +292,6 @@ class _PeakMemory:
     def _watch(self) -> None:
         while not self._is_done.wait(SECONDS_BETWEEN_LOOKS):
             self.bytes["process"] = max(self.bytes["process"], float(self._process.memory_info().rss))
-
-
-def _criterion(recipe: Recipe, prepared: Prepared) -> nn.Module:
-    options, task = recipe.optimization, prepared.task
-    weights = None
-    if options.class_weights is not None:
-        weights = torch.tensor(task.class_weights(prepared.tables["train"], options.class_weights))
-    return build_loss(
-        options.loss or Choice(name=task.default_loss),
-        class_weights=weights,
-        label_smoothing_factor=options.label_smoothing_factor,
-    )
 
 
 def _duration(seconds: float) -> str:

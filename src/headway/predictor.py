@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from transformers import PreTrainedTokenizerBase
 
 from headway.data.options import DataOptions
 from headway.data.table import Table
 from headway.errors import DataError, ModelError
 from headway.files import read_json
-from headway.importing import load_class
+from headway.importing import find_user_code, load_class
 from headway.inference import Inference
 from headway.models.saving import load_model
 from headway.recipe import TASKS, reading_options
@@ -62,18 +63,24 @@ class Predictor:
         folder = Path(run)
         if not (folder / "headway.json").exists():
             folder = RunDir.open(run).model
-        about = read_json(folder / "headway.json")
+        about = _description(folder / "headway.json")
         name = about["task"]["type"]
         if name not in TASKS and not allow_user_code:
             raise ModelError(
                 f"{folder} needs the task {name!r}, which is not part of headway. If you trust that code, allow it "
                 "with --allow_user_code (Python: allow_user_code=True)."
             )
-        task: Task = load_class(name, known=TASKS, option="task.type", base=Task).model_validate(about["task"])
+        if allow_user_code:
+            find_user_code(Path.cwd())
+        task_class = load_class(name, known=TASKS, option="task.type", base=Task)
+        try:
+            task: Task = task_class.model_validate(about["task"])
+            limits, data = Limits.model_validate(about["limits"]), DataOptions.model_validate(about["data"])
+        except ValidationError as error:
+            raise ModelError(f"{folder / 'headway.json'} is not what headway writes there: {error}") from error
         model, tokenizer = load_model(folder, about["kind"], allow_user_code=allow_user_code)
         model.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))).eval()
-        inference = Inference(task, model, tokenizer, Limits.model_validate(about["limits"]), batch_size)
-        return cls(task, inference, DataOptions.model_validate(about["data"]))
+        return cls(task, Inference(task, model, tokenizer, limits, batch_size), data)
 
     def predict(self, row: str | Row) -> Prediction:
         """Return the prediction of one row: a mapping with the task's columns, or the text where it reads one."""
@@ -97,16 +104,34 @@ class Predictor:
         if isinstance(row, str):
             row = {self.task.columns[0].name: row}
         known = {column.name for column in self.task.columns}
-        required = {column.name for column in self.task.columns if column.required and not column.is_gold}
-        if missing := sorted(required - set(row)):
+        texts = [column for column in self.task.columns if column.kind == "text"]
+        required = {column.name for column in texts if column.required}
+        if missing := sorted(required - {name for name, value in row.items() if value is not None}):
             raise DataError(f"A row needs {missing[0]!r}; this one holds {', '.join(map(repr, row)) or 'nothing'}.")
         if wrong := sorted(set(row) - known):
             raise DataError(f"There is no column {wrong[0]!r} in this task. It reads {', '.join(sorted(known))}.")
-        for name in sorted(known & set(row)):
+        for name in (column.name for column in texts if row.get(column.name) is not None):
             value = row[name]
-            if isinstance(value, str) and not value.isascii():
+            if not isinstance(value, str):
+                raise DataError(f"Column {name!r} holds {value!r:.80} ({type(value).__name__}), expected a text.")
+            if not value.isascii():
                 try:
                     value.encode("utf-8")
                 except UnicodeEncodeError as error:
                     raise DataError(f"Column {name!r} holds half a character at position {error.start}.") from None
         return row
+
+
+def _description(path: Path) -> dict[str, Any]:
+    """Return what headway.json says, if it says all that `Predictor.load` needs."""
+    about = read_json(path)
+    task = about.get("task")
+    parts = ("limits", "data")
+    if (
+        not isinstance(task, dict)
+        or not isinstance(task.get("type"), str)
+        or not isinstance(about.get("kind"), str)
+        or not all(isinstance(about.get(part), dict) for part in parts)
+    ):
+        raise ModelError(f"{path} is not what headway writes there: it must hold task, kind, limits and data.")
+    return about

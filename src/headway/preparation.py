@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from headway.data.findings import Report, TokenLoss
 from headway.data.split import split
 from headway.data.table import Table
 from headway.data.token_cache import TokenCache, cache_key, open_or_build
+from headway.data.truncation import encode_text
+from headway.importing import Choice
 from headway.inference import encode_table
+from headway.models.losses import build_loss
 from headway.recipe import Recipe
 from headway.tasks.base import Limits, Task
 
@@ -98,7 +103,9 @@ def features_of(
     stop_check: Callable[[], None] = lambda: None,
 ) -> TokenCache:
     """Return the features of a table, from the cache where it has them."""
-    source = Path(inspect.getfile(type(task))).read_bytes()
+    # The code of the task, of any task it builds on, and of what cuts a text.
+    code: list[Any] = [one for one in type(task).__mro__ if isinstance(one, type) and issubclass(one, Task)]
+    source = b"".join(Path(inspect.getfile(one)).read_bytes() for one in (*code, encode_text))
     key = cache_key(
         rows=table.fingerprint,
         tokenizer=hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
@@ -108,6 +115,19 @@ def features_of(
     )
     name = f"{Path(table.name).name}-{len(table)}rows-{limits.max_length}tokens"
     return open_or_build(name, key, encode_table(table, task, tokenizer, limits, stop_check))
+
+
+def build_criterion(recipe: Recipe, prepared: Prepared) -> nn.Module:
+    """Return the loss that the recipe asks for, or the task's own, with its class weights."""
+    options, task = recipe.optimization, prepared.task
+    weights = None
+    if options.class_weights is not None:
+        weights = torch.tensor(task.class_weights(prepared.tables["train"], options.class_weights))
+    return build_loss(
+        options.loss or Choice(name=task.default_loss),
+        class_weights=weights,
+        label_smoothing_factor=options.label_smoothing_factor,
+    )
 
 
 def check_recipe(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> tuple[dict[str, int], Report]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from headway.data.options import DataOptions
 from headway.errors import HeadwayError, RecipeError, did_you_mean
-from headway.importing import load_class
+from headway.importing import find_user_code, load_class
 from headway.models.options import ModelOptions
 from headway.tasks.base import Task
 from headway.training.options import OptimizationOptions, TrainingOptions
@@ -90,6 +89,18 @@ class Recipe(Options):
     output_dir: str | None = None
     """The run directory; empty takes `runs/<name of the recipe>`."""
 
+    @model_validator(mode="after")
+    def _has_what_it_chooses_by(self) -> Self:
+        chosen = {
+            "training.metric_for_best_model": self.training.metric_for_best_model is not None,
+            "training.early_stopping_patience": self.training.early_stopping_patience is not None,
+            "optimization.lr_scheduler_type": self.optimization.lr_scheduler_type == "reduce_lr_on_plateau",
+        }
+        needing = [name for name, is_set in chosen.items() if is_set]
+        if self.data.validation is None and needing:
+            raise ValueError(f"{needing[0]} needs validation rows; set data.validation, or leave the option out")
+        return self
+
     @classmethod
     def load(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
         """Return the recipe in a YAML file, or a shipped one by its bare name, with dotted overrides applied.
@@ -104,9 +115,7 @@ class Recipe(Options):
             raise RecipeError(f"{path}: cannot be read as UTF-8 text: {error}.") from error
         content = parse_yaml(text, source=str(path))
         # A user's own classes lie beside the recipe or where headway is started.
-        for folder in (str(Path.cwd()), str(path.resolve().parent)):
-            if folder not in sys.path:
-                sys.path.append(folder)
+        find_user_code(Path.cwd(), path.resolve().parent)
         return cls.from_dict(_overridden(content, overrides or {}), source=str(path), base=path.resolve().parent)
 
     @classmethod

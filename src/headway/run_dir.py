@@ -45,7 +45,8 @@ class RunDir:
     @property
     def seeds(self) -> list[int]:
         """The seeds of a group in ascending order; empty for a single run."""
-        return sorted(int(folder.name.removeprefix("seed-")) for folder in self.path.glob("seed-*") if folder.is_dir())
+        numbers = (folder.name.removeprefix("seed-") for folder in self.path.glob("seed-*") if folder.is_dir())
+        return sorted(int(number) for number in numbers if number.isdecimal())
 
     @property
     def is_run(self) -> bool:

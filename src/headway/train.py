@@ -12,21 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from headway.data.table import Table
-from headway.errors import RunBusyError
+from headway.errors import DataError, RunBusyError
 from headway.evaluate import Scored, prediction_lines, score, score_features
-from headway.files import read_json, write_json, write_text
-from headway.importing import Choice
+from headway.files import read_json, sweep, write_json, write_text
 from headway.inference import Inference, LossMean
 from headway.manifest import check_fingerprint, data_record, machine, model_record, versions
 from headway.metrics.intervals import across_seeds
 from headway.models.backbone import Backbone, load_backbone
-from headway.models.losses import build_loss
 from headway.models.saving import save_model
-from headway.preparation import Prepared, check_data, prepare, read_tables, token_statistics
+from headway.preparation import Prepared, build_criterion, check_data, prepare, read_tables, token_statistics
 from headway.recipe import Recipe
 from headway.run_dir import RunDir
 from headway.tasks.base import Task
@@ -67,7 +63,17 @@ def train(
         unsaved = f"Nothing was trained yet. Start again with: {_resume_command(run)}"
         prepared = prepare(recipe, tables, backbone.tokenizer, stop_check=lambda: request.check(saved=unsaved))
         resolved = recipe.model_copy(update={"task": prepared.task, "output_dir": str(run.path)})
-        write_json(run.checks, check_data(prepared).to_json())
+        report = check_data(prepared)
+        write_json(run.checks, report.to_json())
+        if report.problems:
+            raise DataError("The data cannot be trained on:\n  " + "\n  ".join(
+                f"{one.split}: {one.message} {one.mend}" for one in report.problems
+            ))  # fmt: skip
+        if report.warnings:
+            logger.warning(
+                "The data have %d oddities (%s); they are listed in %s.",
+                *(len(report.warnings), ", ".join(sorted({one.name for one in report.warnings})), run.checks),
+            )
         write_text(run.recipe, resolved.to_yaml())
         work = _Work(resolved, prepared, backbone, request)
         seeds = recipe.training.seeds
@@ -95,6 +101,8 @@ def _train_one(run: RunDir, work: _Work, seed: int, *, resume_command: str) -> N
     recipe, prepared, backbone = work.recipe, work.prepared, work.backbone
     task, started = prepared.task, time.monotonic()
     run.path.mkdir(parents=True, exist_ok=True)
+    sweep(run.path)
+    sweep(run.predictions("validation").parent)
     if not run.recipe.exists():
         training = recipe.training.model_copy(update={"seeds": (seed,)})
         write_text(run.recipe, recipe.model_copy(update={"training": training, "output_dir": str(run.path)}).to_yaml())
@@ -102,7 +110,7 @@ def _train_one(run: RunDir, work: _Work, seed: int, *, resume_command: str) -> N
     # The new head is drawn here; everything after draws from (seed, position).
     seed_from(seed)
     model = task.build_model(backbone)
-    criterion = _criterion(recipe, task, prepared.tables["train"])
+    criterion = build_criterion(recipe, prepared)
     inference = Inference(
         task,
         model,
@@ -129,7 +137,7 @@ def _train_one(run: RunDir, work: _Work, seed: int, *, resume_command: str) -> N
         module,
         score=_validation_score(prepared, inference, criterion) if "validation" in prepared.tables else None,
         metric=metric,
-        higher_is_better=task.higher_is_better if metric == task.main_metric else metric != "loss",
+        higher_is_better=metric not in task.lower_is_better | {"loss"},
         options=recipe.training,
         trainer_arguments=recipe.trainer,
         paths=Paths(run.checkpoints, run.history, run.tensorboard),
@@ -212,18 +220,6 @@ def _validation_score(prepared: Prepared, inference: Inference, criterion: nn.Mo
     return score_now
 
 
-def _criterion(recipe: Recipe, task: Task, train: Table) -> nn.Module:
-    options = recipe.optimization
-    weights = None
-    if options.class_weights is not None:
-        weights = torch.tensor(task.class_weights(train, options.class_weights))
-    return build_loss(
-        options.loss or Choice(name=task.default_loss),
-        class_weights=weights,
-        label_smoothing_factor=options.label_smoothing_factor,
-    )
-
-
 def _about(recipe: Recipe, task: Task, inference: Inference) -> dict[str, Any]:
     """Return what headway.json says of a model: enough to predict without the rest of the run."""
     return {
@@ -243,7 +239,8 @@ def _summary(run: RunDir, task: Task, seeds: tuple[int, ...]) -> dict[str, Any]:
     def value(seed: int, split: str, metric: str) -> float:
         return float(each[seed]["metrics"][split][metric]["value"])
 
-    choosing = next(iter(splits), None)
+    # Never by the test rows: they would no longer be unseen.
+    choosing = "validation" if "validation" in splits else None
     sign = 1 if task.higher_is_better else -1
     best = max(seeds, key=lambda seed: sign * value(seed, choosing, task.main_metric)) if choosing else seeds[0]
     return {
@@ -251,7 +248,8 @@ def _summary(run: RunDir, task: Task, seeds: tuple[int, ...]) -> dict[str, Any]:
         "higher_is_better": task.higher_is_better,
         "seeds": {
             str(seed): {
-                split: {metric: value(seed, split, metric) for metric in metrics} for split, metrics in splits.items()
+                split: {metric: value(seed, split, metric) for metric in metrics}
+                for split, metrics in each[seed]["metrics"].items()
             }
             for seed in seeds
         },
@@ -271,13 +269,16 @@ def _summary(run: RunDir, task: Task, seeds: tuple[int, ...]) -> dict[str, Any]:
 
 def _claim(run: RunDir, *, resume: bool, overwrite: bool) -> None:
     """Make sure that nothing in the directory is written over unasked."""
+    sweep(run.path)
     held = [path for path in run.path.iterdir() if path.name not in (".lock", ".writer")]
-    if not held or resume:
-        if resume and not held:
+    if not held:
+        if resume:
             logger.info("%s holds no run yet; starting at the beginning.", run.path)
         return
     if not run.is_run:
         raise RunBusyError(f"{run.path} is not empty and holds no run. Choose another --output_dir.")
+    if resume:
+        return
     if not overwrite:
         state = "a finished run" if run.is_complete else "an unfinished run"
         raise RunBusyError(

@@ -211,7 +211,7 @@ def test_a_full_disk_leaves_the_model_before_whole(saved, tiny_folder, monkeypat
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saving, "_flush", full)
+    monkeypatch.setattr(saving, "flush", full)
     with pytest.raises(RunError, match="No space left"):
         train_and_save(tiny_folder, saved)
     assert (saved / "model.safetensors").read_bytes() == before

@@ -16,8 +16,8 @@ from headway import __version__
 from headway.errors import HeadwayError, did_you_mean
 
 EXIT_CODES = """\
-Exit codes: 0 done · 2 recipe or usage · 3 data · 4 model · 5 run directory (disk, permission, damage) · 6 loss is not
-a number · 7 out of memory · 8 run directory in use · 75 stopped by SIGTERM, 130 by Ctrl-C (both saved and resumable)."""
+Exit codes: 0 done · 2 recipe or usage · 3 data · 4 model · 5 run directory (disk, permission, damage) · 6 loss is
+not a number · 7 out of memory · 8 run directory in use · 75 stopped by SIGTERM, 130 by Ctrl-C (both saved)."""
 
 app = cyclopts.App(
     name="headway",
@@ -58,9 +58,8 @@ def run(arguments: Sequence[str]) -> int:
     tokens = [_underscored(token) for token in arguments]
     if tokens and not tokens[0].startswith("-") and tokens[0] not in VERBS:
         known = ", ".join(VERBS)
-        print(
-            f"headway: there is no verb {tokens[0]!r}.{did_you_mean(tokens[0], VERBS)} Verbs: {known}.", file=sys.stderr
-        )
+        hint = did_you_mean(tokens[0], VERBS)
+        print(f"headway: there is no verb {tokens[0]!r}.{hint} Verbs: {known}.", file=sys.stderr)
         return 2
     try:
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")

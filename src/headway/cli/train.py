@@ -40,10 +40,11 @@ def train(
     loaded = Recipe.load(recipe, parse_overrides(overrides))
     folder = output_dir or loaded.output_dir or str(Path("runs") / Path(recipe).stem)
     if plan:
+        from headway.plan import describe
         from headway.plan import plan as make_plan
 
         planned = make_plan(loaded)
-        print(json.dumps(planned) if json_ else _plan_table(planned))
+        print(json.dumps(planned) if json_ else describe(planned))
         return
     from headway.report import write_card, write_report
     from headway.train import train as run
@@ -59,8 +60,3 @@ def train(
         print(metrics_table(metrics))
         print(f"\nRun:      {folder}\nReport:   {folder}/report.html")
         print(f'Predict:  headway predict {folder} --text "..."\nEvaluate: headway evaluate {folder} --data FILE')
-
-
-def _plan_table(plan: dict[str, object]) -> str:
-    width = max(len(name) for name in plan)
-    return "\n".join(f"{name.replace('_', ' '):{width}}  {value}" for name, value in plan.items())

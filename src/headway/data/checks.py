@@ -83,7 +83,11 @@ def check_tables(
     views = [
         SplitView(name, table, text_columns, label_column, problem_type, labels_of) for name, table in splits.items()
     ]
-    findings = [finding for view in views for finding in _check_split(view)]
+    # A split taken out of another carries the same remarks of the reader.
+    odd = {remark: name for name, table in reversed(list(splits.items())) for remark in table.warnings}
+    mend = "Look at the place named; if the rows are as you meant them, nothing needs to be done."
+    findings = [Finding("odd_file", name, 1, remark, mend) for remark, name in odd.items()]
+    findings += [finding for view in views for finding in _check_split(view)]
     train = next((view for view in views if view.name == "train"), None)
     if train is not None and train.texts:
         findings += _check_train(train)

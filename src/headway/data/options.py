@@ -175,7 +175,7 @@ def _find(source: Any, base: Path) -> Any:
     path, bracket, split = source.removeprefix(prefix).partition("[") if prefix else (source, "", "")
     if Path(path).is_absolute() or Path(path).exists() or not (base / path).exists():
         return source
-    return f"{prefix}{base / path}{bracket}{split}"
+    return f"{prefix}{os.path.normpath(base / path)}{bracket}{split}"
 
 
 def is_utf8(encoding: str | None) -> bool:

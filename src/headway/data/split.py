@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
@@ -72,7 +71,7 @@ def _groups(table: Table, stratify_by: str | None, group_by: Sequence[str] | Non
     columns = [table.column(name) for name in group_by if name in table.column_names]
     groups: dict[str, list[int]] = {}
     for row in range(len(table)):
-        key = json.dumps([column[row] for column in columns], default=repr) if columns else str(row)
+        key = repr([column[row] for column in columns]) if columns else str(row)
         groups.setdefault(key, []).append(row)
     return list(groups.values())
 

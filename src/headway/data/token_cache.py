@@ -109,7 +109,7 @@ def _open(path: Path) -> TokenCache | None:
     digest_path = path.with_suffix(".sha256")
     if not path.exists() or not digest_path.exists():
         return None
-    if sha256_of(path) != digest_path.read_text().strip():
+    if sha256_of(path).encode() != digest_path.read_bytes().strip():
         logger.warning("The token cache %s is damaged; it is built again.", path)
         return None
     return TokenCache(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
@@ -150,7 +150,9 @@ def _record_batches(build: Iterable[Features]) -> Iterator[pa.RecordBatch]:
 
 
 def _record_batch(chunk: list[dict[str, Any]]) -> pa.RecordBatch:
-    batch = pa.RecordBatch.from_pylist(chunk)
+    # The names of all records: pyarrow takes those of the first, and leaves out what only later ones hold.
+    names = dict.fromkeys(name for record in chunk for name in record)
+    batch = pa.RecordBatch.from_pydict({name: [record.get(name) for record in chunk] for name in names})
     # Half the size on disk; no vocabulary needs more than 31 bits.
     fields = [
         field.with_type(pa.list_(pa.int32())) if field.name.startswith("inputs.") else field for field in batch.schema

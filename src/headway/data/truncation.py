@@ -23,18 +23,33 @@ def encode_text(
     tokens are taken from is ``truncation``: `head` keeps the beginning, `tail` the end, `head+tail` both (Sun et al.
     2019, arXiv:1905.05583, found the last best for long reviews).
     """
-    cut_texts = [one[:MAX_CHARACTERS] for one in (text, text_pair) if one is not None]
+    texts = [one for one in (text, text_pair) if one is not None]
+    cut_texts = [_cut(one, truncation) for one in texts]
     encoding = tokenizer(*cut_texts, truncation=False, verbose=False)
     num_tokens = len(encoding["input_ids"])
-    characters_lost = sum(len(one) for one in (text, text_pair) if one is not None) - sum(map(len, cut_texts))
-    lost = round(characters_lost * num_tokens / MAX_CHARACTERS)
+    characters_seen = sum(map(len, cut_texts))
+    # What was never tokenised is estimated by the tokens of the rest.
+    lost = round((sum(map(len, texts)) - characters_seen) * num_tokens / max(characters_seen, 1))
     inputs: dict[str, list[int]] = {name: list(values) for name, values in encoding.items()}
     excess = num_tokens - max_length
     if excess > 0:
         dropped = _dropped(_sequence_ids(encoding), excess, truncation)
         inputs = {name: [one for i, one in enumerate(values) if i not in dropped] for name, values in inputs.items()}
-        lost += excess
+        lost += len(dropped)
     return inputs, lost
+
+
+def _cut(text: str, truncation: str) -> str:
+    """Return the part of an immense text from which the kept tokens can come."""
+    if len(text) <= MAX_CHARACTERS:
+        return text
+    match truncation:
+        case "head":
+            return text[:MAX_CHARACTERS]
+        case "tail":
+            return text[-MAX_CHARACTERS:]
+        case _:
+            return text[: MAX_CHARACTERS // 2] + text[-MAX_CHARACTERS // 2 :]
 
 
 def _sequence_ids(encoding: BatchEncoding) -> Sequence[Any]:

@@ -7,6 +7,7 @@ reads the weights and may be called more than once, for each seed gets a model o
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ from headway.models.safe_loading import (
     load_weights,
     sha256_of_weights,
 )
+
+logger = logging.getLogger(__name__)
 
 KINDS = {
     "sequence-classification": "AutoModelForSequenceClassification",
@@ -137,17 +140,22 @@ class Backbone:
                 # The gradient forced on the embeddings' output would run back through frozen layers for nothing.
                 loaded.model.disable_input_require_grads()
         freeze(body, how=options.freeze, new_parameters={name.removeprefix(prefix) for name in new})
-        if not has_own_head:
-            return Built(loaded.model, new)
-        model = HeadedModel(
-            loaded.model,
-            choice=options.head,
-            pooling=options.pooling,
-            dropout=_head_dropout(config),
-            num_labels=num_labels,
-        ).eval()
-        of_head = (f"head.{name}" for name, _ in model.head.named_parameters())
-        return Built(model, (*(f"backbone.{name}" for name in new), *of_head))
+        model: nn.Module = loaded.model
+        if has_own_head:
+            model = HeadedModel(
+                loaded.model,
+                choice=options.head,
+                pooling=options.pooling,
+                dropout=_head_dropout(config),
+                num_labels=num_labels,
+            ).eval()
+            new = tuple(
+                name
+                for name, _ in model.named_parameters()
+                if name.startswith("head.") or name.removeprefix("backbone.") in new
+            )
+        _say_what_is_new(model, new)
+        return Built(model, new)
 
     def _configure(self, *, labels: Sequence[str] | None, num_labels: int, problem_type: str | None) -> Any:
         config = copy.deepcopy(self.config)
@@ -216,6 +224,18 @@ def check_head_is_ours(name: str, *, where: str) -> None:
         raise ModelError(
             f"{where} names a head of its own, {name!r}, whose code would run on this machine. Allow it explicitly "
             "if the code is yours."
+        )
+
+
+def _say_what_is_new(model: nn.Module, new: Sequence[str]) -> None:
+    """Tell the user, who knows it from other tools as a warning, that a head without training is as it should be."""
+    if new:
+        # With duplicates: a tied weight counts under each of its names.
+        sizes = {name: one.numel() for name, one in model.named_parameters(remove_duplicate=False)}
+        logger.info(
+            "New head: %s parameters in %s, expected; they are learnt from your rows.",
+            f"{sum(sizes[name] for name in new):,}",
+            ", ".join(sorted({name.rpartition(".")[0] for name in new})),
         )
 
 

@@ -56,9 +56,14 @@ class Task(Options, ABC):
         """The metric that chooses the best checkpoint; a key of what `evaluate` returns."""
 
     @property
+    def lower_is_better(self) -> frozenset[str]:
+        """The metrics of `evaluate` of which less is better."""
+        return frozenset()
+
+    @property
     def higher_is_better(self) -> bool:
         """Whether a larger main metric is a better one."""
-        return True
+        return self.main_metric not in self.lower_is_better
 
     @property
     @abstractmethod
@@ -128,7 +133,7 @@ class Task(Options, ABC):
 
     @abstractmethod
     def loss(self, outputs: Outputs, batch: Batch, criterion: Criterion) -> Tensor:
-        """Return the scalar loss; ``criterion(logits, targets)`` is the recipe's choice, applied where this task says."""
+        """Return the scalar loss: ``criterion(logits, targets)``, the recipe's choice, applied where the task says."""
 
     # --- from batch to score -------------------------------------------------------------------------------------
 

@@ -75,6 +75,11 @@ class TextClassification(Task):
                 return "accuracy"
 
     @property
+    def lower_is_better(self) -> frozenset[str]:
+        """The two distances of a regression."""
+        return frozenset({"mse", "mae"})
+
+    @property
     def model_kind(self) -> str:
         """The model families' own `...ForSequenceClassification`."""
         return "sequence-classification"
@@ -102,10 +107,11 @@ class TextClassification(Task):
         if problem_type == "single_label_classification" and not self.labels:
             _check_not_numbers(found, len(train), train.name)
         labels = self.labels or tuple(sorted(found, key=_label_order))
-        if len(labels) < 2 and problem_type == "single_label_classification":
+        fewest = 2 if problem_type == "single_label_classification" else 1
+        if len(labels) < fewest:
             raise DataError(
-                f"{train.name}: column 'label' holds {'only ' + repr(labels[0]) if labels else 'no label'}; a "
-                "classifier needs at least two labels. Check data.columns.label, or add rows of another label."
+                f"{train.name}: column 'label' holds {'only ' + repr(labels[0]) if labels else 'no label'}; this task "
+                f"needs at least {fewest}. Check data.columns.label, or add rows of another label."
             )
         return self.model_copy(update={"problem_type": problem_type, "labels": labels})
 
@@ -306,7 +312,7 @@ def _problem_type(gold: Sequence[Any]) -> ProblemType:
 
 def _label_order(name: str) -> tuple[float, str]:
     """Sort whole numbers by size and before words, words by alphabet."""
-    return (int(name), name) if name.lstrip("-").isdecimal() else (math.inf, name)
+    return (int(name), name) if name.removeprefix("-").isdecimal() else (math.inf, name)
 
 
 def _check_not_numbers(names: set[str], num_rows: int, source: str) -> None:

@@ -15,6 +15,7 @@ import lightning as L
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.tensorboard import SummaryWriter
 
+from headway.errors import RecipeError, did_you_mean
 from headway.training.checkpoint import WholeCheckpointIO, best_path, prune, resume_path
 from headway.training.module import TrainingModule
 from headway.training.options import TrainingOptions
@@ -164,6 +165,7 @@ class Evaluation(StepCallback):
             trainer.save_checkpoint(best_path(self._checkpoints, step), weights_only=True)
             return
         scores = self._score()
+        value = self._sign * self.value_of(scores)
         epoch = stream.epoch_at(stream.position)
         self._history.write(step, epoch, "validation", scores)
         module.log(self._metric, scores[self._metric], prog_bar=True, logger=False)
@@ -176,7 +178,6 @@ class Evaluation(StepCallback):
                 self._metric,
                 scores[self._metric],
             )
-        value = self._sign * scores[self._metric]
         for config in trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, ReduceLROnPlateau):
                 config.scheduler.step(-value)
@@ -190,6 +191,19 @@ class Evaluation(StepCallback):
             self._misses += 1
         if self._options.early_stopping_patience and self._misses >= self._options.early_stopping_patience:
             self.is_stopped_early = trainer.should_stop = True
+
+    def value_of(self, scores: Scores) -> float:
+        """Return the score that chooses the best weights.
+
+        Raises:
+            RecipeError: there is no metric of that name.
+        """
+        if self._metric not in scores:
+            raise RecipeError(
+                f"training.metric_for_best_model: there is no metric {self._metric!r}."
+                f"{did_you_mean(self._metric, scores)} This task has {', '.join(sorted(scores))}."
+            )
+        return scores[self._metric]
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the search for the best weights has found."""
@@ -245,9 +259,10 @@ def _trim(path: Path, step: int) -> None:
     """Drop what was logged after ``step``: a resumed run logs it again."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
         rows = list(csv.reader(file))
-    kept = rows[:1] + [row for row in rows[1:] if len(row) == len(History.COLUMNS) and int(row[0]) <= step]
+    whole = [row for row in rows[1:] if len(row) == len(History.COLUMNS) and row[0].isdecimal()]
+    kept = rows[:1] + [row for row in whole if int(row[0]) <= step]
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(kept)
 

@@ -8,7 +8,6 @@ leaves the checkpoints before it.
 from __future__ import annotations
 
 import io
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from headway.errors import ModelError, RunError
-from headway.files import sha256_of, sweep, write_json, write_whole
+from headway.files import read_json, sha256_of, sweep, whole_writes, write_json, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +36,10 @@ class WholeCheckpointIO(CheckpointIO):
         path = Path(path)
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        content = buffer.getbuffer()
+        with whole_writes(path):
+            self._save(checkpoint, buffer.getbuffer(), path)
+
+    def _save(self, checkpoint: dict[str, Any], content: memoryview, path: Path) -> None:
         free = shutil.disk_usage(path.parent).free
         if free < content.nbytes:
             raise RunError(
@@ -66,22 +68,31 @@ class WholeCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint, its seal first."""
-        Path(path).with_suffix(".json").unlink(missing_ok=True)
-        Path(path).unlink(missing_ok=True)
+        with whole_writes(Path(path)):
+            Path(path).with_suffix(".json").unlink(missing_ok=True)
+            Path(path).unlink(missing_ok=True)
 
 
 def damage(path: Path) -> str | None:
     """Return what is wrong with a checkpoint file, or nothing."""
-    try:
-        seal = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        size = path.stat().st_size
-    except FileNotFoundError as error:
-        return f"is not complete: {Path(error.filename).name} is missing"
-    except (OSError, ValueError) as error:
-        return f"cannot be checked: {error}"
+    for file in (path, path.with_suffix(".json")):
+        if not file.exists():
+            return f"is not complete: {file.name} is missing"
+    seal, size = _seal(path.with_suffix(".json")), path.stat().st_size
+    if seal is None:
+        return f"cannot be checked: {path.stem}.json is damaged"
     if size != seal["size"]:
         return f"is damaged: {size} bytes, expected {seal['size']}"
     return None if sha256_of(path) == seal["sha256"] else "is damaged: its content does not match its digest"
+
+
+def _seal(path: Path) -> dict[str, Any] | None:
+    """Return the content of a seal, or nothing if it is damaged."""
+    try:
+        seal = read_json(path)
+    except RunError:
+        return None
+    return seal if {"size", "sha256"} <= seal.keys() else None
 
 
 def resume_path(folder: Path, step: int) -> Path:
@@ -95,15 +106,22 @@ def best_path(folder: Path, step: int) -> Path:
 
 
 def newest_whole(folder: Path) -> Path | None:
-    """Return the newest resume checkpoint that is whole; each damaged one it passes over is reported.
+    """Return the newest resume checkpoint that is whole, as are the best weights it refers to.
+
+    Each damaged one that is passed over is reported.
 
     Raises:
         ModelError: there are checkpoints, and none of them is whole. Training never starts over in silence.
     """
     candidates = sorted(folder.glob("resume-*.ckpt"), reverse=True)
     for path in candidates:
-        if (problem := damage(path)) is None:
-            return path
+        problem = damage(path)
+        if problem is None:
+            seal = _seal(path.with_suffix(".json")) or {}
+            best = best_path(folder, seal.get("best_step", -1))
+            if seal.get("best_step", -1) < 0 or (problem := damage(best)) is None:
+                return path
+            problem = f"refers to {best.name}, which {problem}"
         logger.warning("%s %s; the one before it is used.", path.name, problem)
     if candidates:
         raise ModelError(
@@ -115,10 +133,12 @@ def newest_whole(folder: Path) -> Path | None:
 
 def prune(folder: Path) -> None:
     """Keep the newest resume checkpoints, the best weights that these refer to, and nothing half-written."""
-    sweep(folder)
-    resume = sorted(folder.glob("resume-*.json"), reverse=True)
-    kept = resume[:KEPT_RESUME_CHECKPOINTS]
-    best = {best_path(folder, json.loads(seal.read_text(encoding="utf-8"))["best_step"]) for seal in kept}
+    with whole_writes(folder):
+        sweep(folder)
+    newest_first = sorted(folder.glob("resume-*.json"), reverse=True)
+    readable = {path: seal for path in newest_first if (seal := _seal(path)) is not None}
+    kept = dict(list(readable.items())[:KEPT_RESUME_CHECKPOINTS])
+    best = {best_path(folder, seal["best_step"]) for seal in kept.values()}
     for path in (*folder.glob("resume-*.ckpt"), *folder.glob("best-*.ckpt")):
         if path.with_suffix(".json") not in kept and path not in best:
             WholeCheckpointIO().remove_checkpoint(path)

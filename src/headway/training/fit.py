@@ -33,6 +33,13 @@ OWNED = {
     "check_val_every_n_epoch": "training.eval_steps",
     "log_every_n_steps": "training.logging_steps",
     "deterministic": "training.deterministic",
+    "min_epochs": "training.num_train_epochs",
+    "min_steps": "training.max_steps",
+    "max_time": "training.max_steps",
+    "fast_dev_run": "training.max_steps",
+    "overfit_batches": "training.max_steps",
+    "limit_train_batches": "training.max_steps",
+    "limit_val_batches": "data.validation",
     "callbacks": "training.early_stopping_patience and training.save_steps",
     "enable_checkpointing": "training.save_steps",
     "default_root_dir": "output_dir",
@@ -105,6 +112,9 @@ def fit(
     if checkpoint is not None:
         saved = WholeCheckpointIO().load_checkpoint(checkpoint)
         evaluation.load_state_dict(saved["callbacks"][evaluation.state_key])
+    elif score is not None and options.metric_for_best_model is not None:
+        # A misspelt name would otherwise show after the first epoch.
+        evaluation.value_of(score())
     is_done = start_step >= module.stream.total_steps or evaluation.is_stopped_early
     if not is_done:
         with _quiet():

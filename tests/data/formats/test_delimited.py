@@ -175,6 +175,15 @@ def test_gold_is_not_read_where_it_is_not_needed(read: Read) -> None:
     assert read("text\nx\n", need_gold=False)[0] == {"text": "x"}
 
 
+def test_a_file_of_one_column_may_repeat_its_header_and_warns_of_blank_lines(read: Read) -> None:
+    table = read('text\n\nx\n""\ntext\n', need_gold=False)
+    assert table.column("text") == ["x", "", "text"]
+    assert table.warnings == (
+        "rows.csv: line 5 repeats the header; it is read as a row.",
+        "rows.csv: blank lines (1) are no rows; an empty text is written as two quotes.",
+    )
+
+
 COLUMNS = (Column("text", "text", True, ""), Column("label", "label", True, ""))
 field = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12)
 tricky = st.text(st.sampled_from(list("ab,;\"'\t\r\n \\\ufeff=é😀")), max_size=8)

@@ -46,7 +46,9 @@ def test_each_file_in_a_folder_of_a_label_is_a_row(write: Callable[..., str], re
     table = read(source=source)
     assert list(table) == ROWS
     assert table.where(1) == f"{source}, reviews/pos/a.txt"
-    assert table.warnings == (f"{source}: 1 files beside the folders of the labels are no rows: reviews/README.",)
+    assert table.warnings == (
+        f"{source}: what lies beside the folders of the labels is no row: reviews/README (1 in all).",
+    )
 
 
 def test_the_folder_with_the_labels_can_be_named(read: Read) -> None:

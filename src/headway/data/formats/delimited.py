@@ -44,6 +44,8 @@ def read(source: Source, *, wanted: Wanted, complaints: Complaints) -> Content:
         reading = _Reading(header, chosen, source=source, complaints=complaints, delimiter=records.delimiter)
         for place, num_lines, record in records:
             reading.add(place, num_lines, record)
+        if len(header) == 1 and records.num_blank:
+            complaints.warn(f"blank lines ({records.num_blank:,}) are no rows; an empty text is written as two quotes.")
         return reading.finish()
 
 
@@ -65,6 +67,7 @@ class _Records:
         self._complaints = complaints
         self._quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE
         self._lines_before = 0
+        self.num_blank = 0
         self._start(delimiter)
 
     def _start(self, delimiter: str) -> None:
@@ -96,6 +99,7 @@ class _Records:
             try:
                 for record in reader:
                     line_num = reader.line_num
+                    self.num_blank += not record
                     if record:
                         yield before + 1 + offset, line_num - before, record
                     before = line_num
@@ -165,21 +169,25 @@ class _Reading:
         """Take one record."""
         self._num_records += 1
         if record == self._header or (self._num_records == 1 and self._looks_like_header(record)):
-            self._repeated_header(place)
-        elif len(record) != len(self._header):
+            if len(record) > 1 or self._source.column_names:
+                self._repeated_header(place)
+                return
+            # In a file of one column this may well be a text.
+            self._complaints.warn(f"line {place} repeats the header; it is read as a row.")
+        if len(record) != len(self._header):
             self._ragged(place, num_lines, record)
-        else:
-            if num_lines > 1 and self._swallowed_rows(record):
-                self._swallowing.append(place)
-                if self._is_certainly_swallowing():
-                    self._complaints.error(
-                        f"line {place}",
-                        f"a quote swallowed {num_lines} lines into one record, and each of them has a row's number "
-                        "of tabs. If quotes are characters like any other in this file, set data.quoting: none; "
-                        "if the record is meant, data.quoting: minimal.",
-                    )
-                    return
-            self._builder.append([record[position] for position in self._positions], place)
+            return
+        if num_lines > 1 and self._swallowed_rows(record):
+            self._swallowing.append(place)
+            if self._is_certainly_swallowing():
+                self._complaints.error(
+                    f"line {place}",
+                    f"a quote swallowed {num_lines} lines into one record, and each of them has a row's number of "
+                    "tabs. If quotes are characters like any other in this file, set data.quoting: none; if the "
+                    "record is meant, data.quoting: minimal.",
+                )
+                return
+        self._builder.append([record[position] for position in self._positions], place)
 
     def _looks_like_header(self, record: list[str]) -> bool:
         # Only for files said to have no header: a first row that holds a wanted column's own name is one.
@@ -246,8 +254,8 @@ class _Reading:
         if self._swallowing and not self._is_certainly_swallowing():
             shown = ", ".join(map(str, self._swallowing[:10])) + (", ..." if len(self._swallowing) > 10 else "")
             self._complaints.warn(
-                f"{len(self._swallowing)} records (from line {shown}) go over several lines, each with as many "
-                f"{self._delimiter!r} as a row: a quote that is not closed may have swallowed rows."
+                f"several lines, each with as many {self._delimiter!r} as a row, stand in one record at line {shown} "
+                f"({len(self._swallowing):,} in all): a quote that is not closed may have swallowed rows."
             )
         if not self._header[-1].strip() and len(self._header) > 1:
             self._complaints.warn("the last column has no name; does the header end in a delimiter?")

@@ -55,7 +55,7 @@ def _rows(names: list[PurePosixPath], source: str, complaints: Complaints) -> li
     labels = {name.parent for name in rows}
     if beside:
         shown = ", ".join(map(str, beside[:5])) + (", ..." if len(beside) > 5 else "")
-        complaints.warn(f"{len(beside)} files beside the folders of the labels are no rows: {shown}.")
+        complaints.warn(f"what lies beside the folders of the labels is no row: {shown} ({len(beside):,} in all).")
     if len(labels) < 2:
         complaints.warn(f"there is one folder of files only, {labels.pop()}.")
     return rows
