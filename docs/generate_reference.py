@@ -1,12 +1,13 @@
-"""Write docs/reference/recipe.md from the code: every option of a recipe and every verb of the command line.
+"""Write what the documentation takes from the code: docs/reference/recipe.md, and the examples that pages show.
 
-Run it after a change of an option or a verb: python docs/generate_reference.py. A test compares the committed file.
+Run it after a change of an option, a verb or an example: python docs/generate_reference.py. A test compares.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from headway.cli.recipe import recipe_schema
 from headway.importing import load_class
 from headway.models import heads, losses
 
-TARGET = Path(__file__).parent / "reference" / "recipe.md"
+DOCS = Path(__file__).parent
+TITLED = re.compile(r'(?P<fence>```\w+ title="docs/(?P<path>[^"]+)"\n).*?(?=```)', re.DOTALL)
+"""A block of code that stands in the file of its title."""
 
 INTRODUCTION = """\
 # Recipe and commands
@@ -31,10 +34,15 @@ defaults, `headway recipe schema` prints the JSON schema for editors.
 """
 
 
-def generate() -> str:
-    """Return the whole page."""
+def generate() -> dict[Path, str]:
+    """Return the text of every page that takes something from the code."""
     parts = [INTRODUCTION, *_sections(), *_choices(), *_verbs()]
-    return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+    pages = {DOCS / "reference" / "recipe.md": "\n".join(part.rstrip("\n") + "\n" for part in parts)}
+    for page in sorted(DOCS.rglob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        if TITLED.search(text):
+            pages[page] = TITLED.sub(lambda found: found["fence"] + (DOCS / found["path"]).read_text("utf-8"), text)
+    return pages
 
 
 def _sections() -> Iterator[str]:
@@ -145,8 +153,10 @@ def _verb(words: str, command: Any) -> str:
             takes_options = True
             continue
         name = argument.names[0]
-        if argument.required or not name.startswith("--"):
-            words += f" {name}" if not name.startswith("--") else f" {name} ..."
+        if argument.required:
+            words += f" {name} VALUE" if name.startswith("--") else f" {name}"
+        elif not name.startswith("--"):
+            words += f" [{name}]"
         lines.append([f"`{name}`", argument.parameter.help or ""])
     if takes_options:
         words += " [--section.option VALUE ...]"
@@ -174,4 +184,5 @@ def _referred(field: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    TARGET.write_text(generate(), encoding="utf-8")
+    for path, content in generate().items():
+        path.write_text(content, encoding="utf-8")

@@ -57,3 +57,42 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def reviews_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 short reviews, half of them good and half bad, which a tiny model learns in a second."""
+    import random
+
+    chosen = random.Random(0)
+    adjectives = {
+        "good": ["great", "lovely", "bright", "happy", "fine"],
+        "bad": ["awful", "poor", "dull", "slow", "sad"],
+    }
+    nouns = ["book", "film", "food", "room", "train", "garden", "song", "story"]
+    lines = ["text,label"]
+    for number in range(40):
+        label = "good" if number % 2 else "bad"
+        words = f"the {chosen.choice(nouns)} was {chosen.choice(adjectives[label])}"
+        lines.append(f"{words}{' and very' * (number % 5)} {number},{label}")
+    path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_bert: Path, reviews_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of text classification over `reviews_csv`; do not change it."""
+    from headway.recipe import Recipe
+    from headway.train import train
+
+    folder = tmp_path_factory.mktemp("runs") / "reviews"
+    recipe = {
+        "task": "text-classification",
+        "data": {"train": str(reviews_csv), "validation": 0.2, "test": str(reviews_csv), "max_length": 16},
+        "model": {"model_name_or_path": str(tiny_bert)},
+        "optimization": {"learning_rate": 3e-3},
+        "training": {"num_train_epochs": 4, "per_device_train_batch_size": 8, "save_steps": 5, "logging_steps": 2},
+    }
+    train(Recipe.from_dict(recipe), output_dir=folder)
+    return folder

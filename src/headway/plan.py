@@ -6,6 +6,7 @@ stays on the disk, where the training finds it.
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 import threading
@@ -29,7 +30,7 @@ from headway.training.loaders import BatchStream
 from headway.training.optimization import build_optimizer
 from headway.types import Batch
 
-TIMED_STEPS = 3
+TIMED_STEPS = 5
 SECONDS_BETWEEN_LOOKS = 0.002
 
 
@@ -37,7 +38,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     """Return rows, steps and tokens as they are, and memory and time as `estimated` from a few measured steps.
 
     Counts are of one seed; the estimated time is that of all seeds. It covers training and scoring, not the start of
-    the program, the baselines and the intervals.
+    the program, simple baselines, intervals and the writing of checkpoints, which takes what the disk takes.
 
     Raises:
         HeadwayError: what would stop the training before its first step stops the plan in the same way.
@@ -77,6 +78,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         "trainable_parameters": sum(one.numel() for one in parameters if one.requires_grad),
         "device": str(measured.device),
         "precision": measured.precision,
+        "checkpoint_gb": round(measured.checkpoint_bytes / 1e9, 2),
         "estimated_peak_memory_gb": {name: round(value / 1e9, 2) for name, value in measured.peak_memory.items()},
         "estimated_seconds": {
             **{name: round(value * num_seeds, 1) for name, value in seconds.items()},
@@ -105,11 +107,13 @@ def describe(planned: dict[str, Any]) -> str:
         ("seeds", str(planned["seeds"])),
         ("parameters", f"{planned['parameters']:,}, of which {planned['trainable_parameters']:,} are trained"),
         ("computed on", f"{planned['device']}, {planned['precision']}"),
+        ("disk", f"{planned['checkpoint_gb']:.2f} GB a checkpoint"),
         ("estimated peak memory", ", ".join(f"{value:.2f} GB ({name})" for name, value in memory.items())),
         (
             "estimated time",
             f"{_duration(seconds['total'])} (training {_duration(seconds['training'])}, scoring "
-            f"{_duration(seconds['scoring'])}), from {planned['estimated_from']}",
+            f"{_duration(seconds['scoring'])}; without start-up, baselines and saving), "
+            f"from {planned['estimated_from']}",
         ),
     ]
     width = max(len(name) for name, _ in lines)
@@ -140,6 +144,7 @@ class _Measured:
         self._costs = self._batch_costs()
         self.padded_tokens = int(sum(self._costs[epoch][number].tokens for epoch, number in self._positions()))
         self.peak_memory: dict[str, float] = {}
+        self.checkpoint_bytes = 0
         self.num_timed = 0
 
     @property
@@ -163,7 +168,8 @@ class _Measured:
         # The longest comes first: it fills the memory, and warms up what the others use.
         slow = self._timed(longest, self._forward_and_backward)
         usual = self._timed(typical, self._forward_and_backward)
-        update = self._timed(typical, lambda _: self._optimizer.step())
+        update = self._timed(typical, self._update)
+        self.checkpoint_bytes = self._checkpoint_bytes()
         cost = _line((typical.tokens, usual), (longest.tokens, slow))
         steps = sum(cost(self._costs[epoch][number].tokens) for epoch, number in self._positions())
         return steps + update * self.stream.total_steps
@@ -211,6 +217,17 @@ class _Measured:
         with self._autocast():
             loss: Tensor = self._task.loss(self._task.forward(self._model, batch), batch, self._criterion)
         loss.backward()  # type: ignore[no-untyped-call]
+
+    def _update(self, batch: Batch) -> None:
+        parameters = [one for group in self._optimizer.param_groups for one in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, self._recipe.optimization.max_grad_norm or torch.inf)
+        self._optimizer.step()
+
+    def _checkpoint_bytes(self) -> int:
+        """Return the size of a checkpoint, which is put together in memory before it goes to the disk."""
+        buffer = io.BytesIO()
+        torch.save({"state_dict": self._model.state_dict(), "optimizer": self._optimizer.state_dict()}, buffer)
+        return buffer.getbuffer().nbytes
 
     def _infer(self, batch: Batch) -> None:
         with torch.inference_mode():

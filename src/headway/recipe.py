@@ -295,10 +295,16 @@ def option_names() -> list[str]:
     return names
 
 
+# Tags of the union in headway.data.options.
+SOURCE_FORMS = ("path", "files", "source", "share")
+
+
 def _explain(error: ValidationError, source: str) -> str:
     lines = []
     for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"])
+        # The forms that a source may take stand in pydantic's place, but not in the recipe.
+        parts = [str(part) for part in problem["loc"]]
+        place = ".".join(part for number, part in enumerate(parts) if number != 2 or part not in SOURCE_FORMS)
         found = problem["input"]
         if problem["type"] == "extra_forbidden":
             lines.append(f"{place}: there is no such option.{_right_name(place)}")

@@ -182,6 +182,32 @@ def test_a_signal_saves_and_exits(
     assert run(recipe, tmp_path / "stopped", resume=True) == expected
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_stop_during_validation_loses_no_step(
+    number: int, reviews: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headway.tasks.text_classification import TextClassification
+
+    recipe = recipe_for(reviews, tiny_bert, save_steps=1000, num_train_epochs=3)
+    expected = run(recipe, tmp_path / "whole")
+    evaluate, calls = TextClassification.evaluate, []
+
+    def signalled(self: Any, predictions: Any, rows: Any) -> Any:
+        calls.append(1)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise StoppedError("as the inference loop does", exit_code=75)
+        return evaluate(self, predictions, rows)
+
+    monkeypatch.setattr(TextClassification, "evaluate", signalled)
+    with pytest.raises(StoppedError, match=f"saved at step {5 * number}") as stopped:
+        run(recipe, tmp_path / "stopped")
+    assert stopped.value.exit_code == 75
+    monkeypatch.undo()
+    assert run(recipe, tmp_path / "stopped", resume=True) == expected
+    assert history(tmp_path / "stopped") == history(tmp_path / "whole")
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(
     reviews: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

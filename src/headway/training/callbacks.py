@@ -7,7 +7,7 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import lightning as L
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.tensorboard import SummaryWriter
 
-from headway.errors import RecipeError, did_you_mean
+from headway.errors import RecipeError, StoppedError, did_you_mean
 from headway.training.checkpoint import WholeCheckpointIO, best_path, prune, resume_path
 from headway.training.module import TrainingModule
 from headway.training.options import TrainingOptions
@@ -152,45 +152,57 @@ class Evaluation(StepCallback):
         self.best_step, self.best_value, self._misses = -1, -math.inf, 0
         self._patience_value = -math.inf
         self.is_stopped_early = False
+        self.is_interrupted = False
+        """Whether a stop was asked for during the evaluation of the step that the run stands at."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Make up for the evaluation that a stop interrupted."""
+        assert isinstance(pl_module, TrainingModule)
+        if self.is_interrupted:
+            trainer.should_stop = self.evaluate(pl_module, trainer.global_step, trainer.lr_scheduler_configs)
 
     def after_step(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
         """Evaluate where it is due: every `eval_steps`, else at the end of each epoch, and at the very end."""
-        stream = module.stream
-        every = self._options.eval_steps or stream.steps_per_epoch
-        if (step % every or self._score is None) and step != stream.total_steps:
+        every = self._options.eval_steps or module.stream.steps_per_epoch
+        if (step % every or self._score is None) and step != module.stream.total_steps:
             return
+        try:
+            trainer.should_stop = self.evaluate(module, step, trainer.lr_scheduler_configs)
+        except StoppedError:
+            # `Saving` writes the checkpoint and stops; whoever resumes evaluates first.
+            self.is_interrupted = True
+
+    def evaluate(self, module: TrainingModule, step: int, schedules: Sequence[Any] = ()) -> bool:
+        """Score the weights as they are after ``step``, keep them if they are the best, and say whether to stop."""
         if self._score is None:
             # Nothing to choose by: the last weights are the ones to keep.
-            self.best_step = step
-            trainer.save_checkpoint(best_path(self._checkpoints, step), weights_only=True)
-            return
+            self._keep(module, step, math.inf)
+            return False
         scores = self._score()
+        self.is_interrupted = False
         value = self._sign * self.value_of(scores)
-        epoch = stream.epoch_at(stream.position)
+        epoch = module.stream.epoch_at(module.stream.position)
         self._history.write(step, epoch, "validation", scores)
-        module.log(self._metric, scores[self._metric], prog_bar=True, logger=False)
-        if trainer.progress_bar_callback is None:
-            logger.info(
-                "step %d/%d  epoch %.2f  validation %s %.4f",
-                step,
-                stream.total_steps,
-                epoch,
-                self._metric,
-                scores[self._metric],
-            )
-        for config in trainer.lr_scheduler_configs:
+        named = (self._metric, scores[self._metric])
+        logger.info("step %d/%d  epoch %.2f  validation %s %.4f", step, module.stream.total_steps, epoch, *named)
+        for config in schedules:
             if isinstance(config.scheduler, ReduceLROnPlateau):
                 config.scheduler.step(-value)
         # Not a number is never better, and anything is better than nothing.
         if self.best_step < 0 or value > self.best_value:
-            self.best_step, self.best_value = step, value if value == value else -math.inf
-            trainer.save_checkpoint(best_path(self._checkpoints, step), weights_only=True)
+            self._keep(module, step, value if value == value else -math.inf)
         if value > self._patience_value + self._options.early_stopping_threshold:
             self._patience_value, self._misses = value, 0
         else:
             self._misses += 1
-        if self._options.early_stopping_patience and self._misses >= self._options.early_stopping_patience:
-            self.is_stopped_early = trainer.should_stop = True
+        patience = self._options.early_stopping_patience
+        self.is_stopped_early = patience is not None and self._misses >= patience
+        return self.is_stopped_early
+
+    def _keep(self, module: TrainingModule, step: int, value: float) -> None:
+        self.best_step, self.best_value = step, value
+        checkpoint = {"state_dict": module.state_dict(), "global_step": step}
+        WholeCheckpointIO().save_checkpoint(checkpoint, best_path(self._checkpoints, step))
 
     def value_of(self, scores: Scores) -> float:
         """Return the score that chooses the best weights.
@@ -213,6 +225,7 @@ class Evaluation(StepCallback):
             "patience_value": self._patience_value,
             "misses": self._misses,
             "is_stopped_early": self.is_stopped_early,
+            "is_interrupted": self.is_interrupted,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -220,6 +233,7 @@ class Evaluation(StepCallback):
         self.best_step, self.best_value = state_dict["best_step"], state_dict["best_value"]
         self._patience_value, self._misses = state_dict["patience_value"], state_dict["misses"]
         self.is_stopped_early = state_dict["is_stopped_early"]
+        self.is_interrupted = state_dict["is_interrupted"]
 
 
 class Saving(StepCallback):

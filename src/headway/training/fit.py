@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -15,12 +16,14 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 
-from headway.errors import HeadwayError, MemoryExceededError, RecipeError
+from headway.errors import HeadwayError, MemoryExceededError, RecipeError, RunError
 from headway.training.callbacks import Evaluation, History, Saving, load_best
 from headway.training.checkpoint import WholeCheckpointIO, newest_whole, prune
 from headway.training.module import TrainingModule
 from headway.training.options import TrainingOptions
 from headway.training.stopping import StopRequest
+
+logger = logging.getLogger(__name__)
 
 # What these arguments of the trainer decide is decided by an option of the recipe.
 OWNED = {
@@ -112,11 +115,16 @@ def fit(
     if checkpoint is not None:
         saved = WholeCheckpointIO().load_checkpoint(checkpoint)
         evaluation.load_state_dict(saved["callbacks"][evaluation.state_key])
+        if start_step >= module.stream.total_steps and evaluation.is_interrupted:
+            module.load_state_dict(saved["state_dict"])
+            module.stream.position = module.stream.total_batches
+            evaluation.evaluate(module, start_step)
     elif score is not None and options.metric_for_best_model is not None:
         # A misspelt name would otherwise show after the first epoch.
         evaluation.value_of(score())
     is_done = start_step >= module.stream.total_steps or evaluation.is_stopped_early
     if not is_done:
+        _check_room(module, paths.checkpoints)
         with _quiet():
             trainer = _trainer(module, options, trainer_arguments, [history, evaluation, saving])
         if trainer.world_size > 1:
@@ -133,7 +141,20 @@ def fit(
     return Fitted(evaluation.best_step, last_step, evaluation.is_stopped_early)
 
 
-logger = logging.getLogger(__name__)
+def _check_room(module: TrainingModule, folder: Path) -> None:
+    """Refuse to start where two checkpoints would not fit: weights, and two moments of each that is trained.
+
+    Raises:
+        RunError: with the room needed and found.
+    """
+    sizes = [(one.numel() * one.element_size(), one.requires_grad) for one in module.parameters()]
+    needed = 2 * sum(size * (3 if is_trained else 1) for size, is_trained in sizes)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise RunError(
+            f"{folder} has {free / 1e6:,.0f} MB free, and two checkpoints of this model need {needed / 1e6:,.0f} MB. "
+            "Free some space, or choose an --output_dir on another disk."
+        )
 
 
 def precision(choice: Any) -> str:

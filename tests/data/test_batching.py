@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as some
+
+from headway.data.batching import epoch_batches, fill_values, pad, sorted_batches
+from headway.types import Features
+
+
+def lengths_of(num_rows: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(3, 120, num_rows)
+
+
+def padding(batches: list[np.ndarray], lengths: np.ndarray) -> int:
+    return sum(int(lengths[batch].max() * len(batch) - lengths[batch].sum()) for batch in batches)
+
+
+@given(
+    num_rows=some.integers(0, 300),
+    batch_size=some.integers(1, 40),
+    seed=some.integers(0, 2**31),
+    epoch=some.integers(0, 5),
+    group=some.booleans(),
+)
+def test_every_row_comes_once_in_full_batches(
+    num_rows: int, batch_size: int, seed: int, epoch: int, group: bool
+) -> None:
+    batches = epoch_batches(lengths_of(num_rows), batch_size=batch_size, seed=seed, epoch=epoch, group_by_length=group)
+    assert sorted(number for batch in batches for number in batch) == list(range(num_rows))
+    sizes = sorted(map(len, batches), reverse=True)
+    assert sizes == [batch_size] * (num_rows // batch_size) + ([num_rows % batch_size] if num_rows % batch_size else [])
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_order_depends_on_seed_and_epoch_alone(group: bool) -> None:
+    def order(seed: int, epoch: int) -> list[list[int]]:
+        np.random.seed(seed + 7)  # the state of the process must not matter
+        batches = epoch_batches(lengths_of(200), batch_size=8, seed=seed, epoch=epoch, group_by_length=group)
+        return [batch.tolist() for batch in batches]
+
+    assert order(0, 0) == order(0, 0)
+    assert len({str(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1, 2)}) == 6
+
+
+def test_grouping_by_length_pads_far_less_and_does_not_sort_the_batches() -> None:
+    lengths = lengths_of(4000)
+    arguments = {"batch_size": 32, "seed": 0, "epoch": 0}
+    grouped = epoch_batches(lengths, group_by_length=True, **arguments)
+    mixed = epoch_batches(lengths, group_by_length=False, **arguments)
+    assert padding(grouped, lengths) < padding(mixed, lengths) / 10
+    longest = [int(lengths[batch].max()) for batch in grouped]
+    assert longest != sorted(longest)
+    assert longest != sorted(longest, reverse=True)
+
+
+def test_rows_of_one_length_meet_other_neighbours_in_each_epoch() -> None:
+    lengths = np.full(64, 10)
+    first, second = (
+        {frozenset(batch.tolist()) for batch in epoch_batches(
+            lengths, batch_size=8, seed=0, epoch=epoch, group_by_length=True
+        )} for epoch in (0, 1)
+    )  # fmt: skip
+    assert not first & second
+
+
+def test_batches_for_prediction_go_from_the_longest_row_to_the_shortest() -> None:
+    assert sorted_batches([3, 9, 5, 9, 1], batch_size=2) == [[1, 3], [2, 0], [4]]
+    assert sorted_batches([], batch_size=2) == []
+
+
+def test_padding_is_on_the_right_and_each_input_has_its_own_filler() -> None:
+    rows = [{"input_ids": [5, 6, 7], "attention_mask": [1, 1, 1]}, {"input_ids": [8], "attention_mask": [1]}]
+    padded = pad(rows, {"input_ids": 9, "attention_mask": 0})
+    assert torch.equal(padded["input_ids"], torch.tensor([[5, 6, 7], [8, 9, 9]]))
+    assert torch.equal(padded["attention_mask"], torch.tensor([[1, 1, 1], [1, 0, 0]]))
+    assert padded["input_ids"].dtype == torch.long
+
+
+def test_fillers_follow_from_the_names_of_the_inputs() -> None:
+    one = Features({"input_ids": [1], "pair_input_ids": [1], "token_type_ids": [0], "attention_mask": [1]})
+    assert fill_values([one], pad_token_id=7, pad_token_type_id=3) == {
+        "input_ids": 7,
+        "pair_input_ids": 7,
+        "token_type_ids": 3,
+        "attention_mask": 0,
+    }
