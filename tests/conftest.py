@@ -91,8 +91,8 @@ def finished_run(tiny_bert: Path, reviews_csv: Path, tmp_path_factory: pytest.Te
         "task": "text-classification",
         "data": {"train": str(reviews_csv), "validation": 0.2, "test": str(reviews_csv), "max_length": 16},
         "model": {"model_name_or_path": str(tiny_bert)},
-        "optimization": {"learning_rate": 3e-3},
-        "training": {"num_train_epochs": 4, "per_device_train_batch_size": 8, "save_steps": 5, "logging_steps": 2},
+        "optimization": {"learning_rate": 5e-3, "warmup_ratio": 0.1},
+        "training": {"num_train_epochs": 8, "per_device_train_batch_size": 8, "logging_steps": 2, "bf16": False},
     }
     train(Recipe.from_dict(recipe), output_dir=folder)
     return folder

@@ -96,7 +96,7 @@ def fill(folder: str) -> None:
 
 def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
-    process = multiprocessing.get_context("fork").Process(target=fill, args=(str(tmp_path),))
+    process = multiprocessing.get_context("forkserver").Process(target=fill, args=(str(tmp_path),))
     process.start()
     process.join()
     assert process.exitcode == 5

@@ -161,7 +161,7 @@ def test_options_that_do_not_fit(own: type, name: str, options: dict[str, Any], 
 def test_a_class_that_refuses_its_values(own: type) -> None:
     with pytest.raises(RecipeError, match=r"cannot be constructed: width is negative\."):
         Choice(name="own_things.Sized").create(own, known={}, option="o", given={"width": -1})
-    with pytest.raises(RecipeError, match="cannot be constructed: .*width"):
+    with pytest.raises(RecipeError, match=r"cannot be constructed: .*width"):
         Choice(name="own_things.Sized").create(own, known={}, option="o", given={})
-    with pytest.raises(ModelError, match="^no$"):
+    with pytest.raises(ModelError, match=r"^no$"):
         Choice(name="own_things.Refusing").create(own, known={}, option="o", given={})

@@ -70,7 +70,7 @@ def hold(path: str, holding: Any, go: Any) -> None:
 
 
 def test_one_writer_at_a_time_and_a_lock_falls_with_its_process(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
     holding, go = context.Event(), context.Event()
     process = context.Process(target=hold, args=(str(tmp_path / "run"), holding, go))
     process.start()

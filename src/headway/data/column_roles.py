@@ -53,7 +53,7 @@ def roles(
     if "text" not in found:
         if not texts:
             raise DataError(
-                f"{path}: no column holds texts beside the label {roles['label']!r}. The columns are "
+                f"{path}: no column holds texts beside the label {found['label']!r}. The columns are "
                 f"{', '.join(map(repr, columns))}; say which is meant: --data.columns.text NAME."
             )
         found.update(_texts(texts, columns, notes=notes))

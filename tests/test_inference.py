@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from headway.data.table import Table
+from headway.errors import DataError, StoppedError
+from headway.inference import ROWS_PER_CHUNK, Inference, LossMean, encode_table
+from headway.models.losses import CrossEntropy
+from headway.predictor import Predictor
+from headway.tasks.base import Limits
+from headway.tasks.text_classification import TextClassification
+from headway.types import Features, Prediction, Row
+
+
+class Windows(TextClassification):
+    """A task whose rows give as many inputs as their text has words; the answer names them in their order."""
+
+    def encode(self, row: Row, tokenizer: Any, limits: Limits) -> list[Features]:
+        words = [
+            super(Windows, self).encode({**row, "text": word}, tokenizer, limits)[0] for word in row["text"].split()
+        ]
+        return [Features(one.inputs, one.targets, {"word": n}) for n, one in enumerate(words)]
+
+    def decode(self, outputs: Any, batch: Any, rows: Any, tokenizer: Any) -> list[Prediction]:
+        return [
+            Prediction(f"{row['text'].split()[one.extra['word']]}/{len(one.inputs['input_ids'])}")
+            for one, row in zip(batch.features, rows, strict=True)
+        ]
+
+    def merge(self, parts: Any) -> Prediction:
+        return Prediction(" ".join(part.value for part in parts))
+
+
+@pytest.fixture(scope="module")
+def inference(finished_run: Path) -> Inference:
+    return Predictor.load(finished_run, device="cpu").inference
+
+
+def with_task(inference: Inference, task: TextClassification, batch_size: int = 3) -> Inference:
+    return Inference(task, inference.model, inference.tokenizer, inference.limits, batch_size)
+
+
+def rows(num_rows: int) -> list[Row]:
+    words = ["good", "bad", "film", "book", "very", "slow", "happy", "sad"]
+    draw = np.random.default_rng(0)
+    return [{"text": " ".join(draw.choice(words, draw.integers(1, 9)))} for _ in range(num_rows)]
+
+
+def test_predictions_come_in_the_order_of_the_rows_whatever_the_batch_size(inference: Inference) -> None:
+    asked = rows(17)
+    expected = [next(inference.stream([row])) for row in asked]
+    for batch_size in (1, 4, 64):
+        found = list(with_task(inference, inference.task, batch_size).stream(asked))
+        assert [one.value for one in found] == [one.value for one in expected]
+        for one, other in zip(found, expected, strict=True):
+            assert one.detail["probabilities"] == pytest.approx(other.detail["probabilities"], abs=1e-5)
+
+
+def test_windows_of_a_row_are_merged_in_the_order_of_its_text(inference: Inference) -> None:
+    task = Windows(labels=("bad", "good"))
+    asked = [{"text": "goods an filmed"}, {"text": "good"}, {"text": "a zzzz books very"}]
+    found = [one.value for one in with_task(inference, task).stream(asked)]
+    assert found == ["goods/4 an/3 filmed/4", "good/3", "a/3 zzzz/6 books/4 very/3"]
+
+
+def test_a_stream_holds_a_bounded_number_of_rows(inference: Inference, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headway.inference.ROWS_PER_CHUNK", 4)
+    asked = 0
+
+    def endless() -> Iterator[Row]:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield {"text": "good"}
+
+    stream = inference.stream(endless())
+    for _ in range(6):
+        next(stream)
+    assert asked == 8
+    assert ROWS_PER_CHUNK > 1000
+
+
+def test_no_rows_give_no_predictions(inference: Inference) -> None:
+    assert list(inference.stream([])) == []
+    assert inference.predict([], []) == []
+
+
+def test_the_model_is_in_evaluation_mode_and_then_as_it_was(inference: Inference) -> None:
+    seen = []
+    hook = inference.model.register_forward_pre_hook(lambda model, _: seen.append(model.training))
+    inference.model.train()
+    list(inference.stream(rows(2)))
+    hook.remove()
+    assert seen == [False]
+    assert inference.model.training
+    inference.model.eval()
+
+
+def test_the_mean_loss_is_that_of_all_rows(inference: Inference) -> None:
+    asked = [{**row, "label": ("bad", "good")[n % 2]} for n, row in enumerate(rows(11))]
+    features = list(inference.encode(asked))
+    means = []
+    for batch_size in (1, 4, 64):
+        mean = LossMean(CrossEntropy())
+        with_task(inference, inference.task, batch_size).predict(features, asked, loss=mean)
+        means.append(mean.value)
+    predicted = list(inference.stream(asked))
+    expected = -np.mean([
+        np.log(one.detail["probabilities"][row["label"]]) for one, row in zip(predicted, asked, strict=True)
+    ])  # fmt: skip
+    assert means == pytest.approx([expected] * 3, abs=1e-5)
+
+
+def test_there_is_no_mean_loss_without_gold(inference: Inference) -> None:
+    mean = LossMean(CrossEntropy())
+    inference.predict(list(inference.encode(rows(3))), rows(3), loss=mean)
+    assert mean.value is None
+
+
+def test_a_stop_is_looked_for_before_every_batch(inference: Inference) -> None:
+    calls = 0
+
+    def check() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise StoppedError("Stopped.", exit_code=75)
+
+    stoppable = Inference(
+        inference.task, inference.model, inference.tokenizer, inference.limits, batch_size=2, stop_check=check
+    )
+    with pytest.raises(StoppedError):
+        list(stoppable.stream(rows(10)))
+    calls = 0
+    with pytest.raises(StoppedError):
+        list(encode_table(Table.from_rows(rows(10)), inference.task, inference.tokenizer, inference.limits, check))
+
+
+def test_features_know_their_row(inference: Inference) -> None:
+    task = Windows(labels=("bad", "good"))
+    table = Table.from_rows([{"text": "a b"}, {"text": "c"}])
+    features = list(encode_table(table, task, inference.tokenizer, inference.limits))
+    assert [one.row for one in features] == [0, 0, 1]
+
+
+def test_all_rows_that_do_not_fit_are_named_up_to_twenty(inference: Inference) -> None:
+    asked = [{"text": "good", "label": "good" if n % 2 else f"odd{n}"} for n in range(50)]
+    table = Table.from_rows(asked, name="reviews.csv")
+    with pytest.raises(DataError) as refused:
+        list(encode_table(table, inference.task, inference.tokenizer, inference.limits))
+    lines = str(refused.value).splitlines()
+    assert lines[0] == "25 of 50 rows do not fit the task:"
+    assert lines[1].startswith("  reviews.csv, row 1: column 'label' holds 'odd0', which is not among the labels")
+    assert len(lines) == 22
+    assert lines[-1] == "  ... and 5 more"
+
+
+def test_nothing_is_computed_for_a_gradient(inference: Inference) -> None:
+    list(inference.stream(rows(2)))
+    assert all(parameter.grad is None for parameter in inference.model.parameters())
+    assert torch.is_grad_enabled()

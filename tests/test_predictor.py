@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headway.errors import DataError, ModelError, RecipeError, RunError
+from headway.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def predictor(finished_run: Path) -> Predictor:
+    return Predictor.load(finished_run)
+
+
+@pytest.fixture
+def model(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of the model folder alone, to be changed at will."""
+    return Path(shutil.copytree(finished_run / "model", tmp_path / "model"))
+
+
+def change(model: Path, **changes: Any) -> None:
+    about = json.loads((model / "headway.json").read_text())
+    about = {name: value for name, value in {**about, **changes}.items() if value is not None}
+    (model / "headway.json").write_text(json.dumps(about))
+
+
+def test_one_text(predictor: Predictor) -> None:
+    found = predictor.predict("the film was lovely")
+    assert found.value == "good"
+    assert list(found.detail["probabilities"]) == ["bad", "good"]
+    assert found.score == found.detail["probabilities"]["good"] > 0.5
+    assert sum(found.detail["probabilities"].values()) == pytest.approx(1)
+    assert predictor.predict({"text": "the film was lovely"}) == found
+
+
+def test_rows_beside_their_predictions(predictor: Predictor) -> None:
+    asked: list[Any] = ["the film was lovely", {"text": "the book was dull", "text_pair": None}]
+    pairs = list(predictor.pairs(asked))
+    assert [row["text"] for row, _ in pairs] == ["the film was lovely", "the book was dull"]
+    assert [one.value for _, one in pairs] == ["good", "bad"]
+
+
+def test_the_model_folder_alone_predicts_the_same(predictor: Predictor, model: Path) -> None:
+    assert Predictor.load(model).predict("the room was awful") == predictor.predict("the room was awful")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({}, "A row needs 'text'; this one holds nothing."),
+        ({"txt": "a"}, "A row needs 'text'; this one holds 'txt'."),
+        ({"text": None}, "A row needs 'text'"),
+        ({"text": "a", "colour": "red"}, "There is no column 'colour' in this task. It reads label, text, text_pair."),
+        ({"text": 5}, "Column 'text' holds 5 (int), expected a text."),
+        ({"text": "a", "text_pair": ["b"]}, "Column 'text_pair' holds ['b'] (list), expected a text."),
+        ({"text": "a\ud800"}, "Column 'text' holds half a character at position 1."),
+    ],
+)
+def test_a_row_that_cannot_be_predicted(predictor: Predictor, row: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError) as refused:
+        predictor.predict(row)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", " ", "😀" * 500, "\0", "a\nb\r\nc", "﷽" * 100, "x" * 100_000])
+def test_any_text_has_an_answer(predictor: Predictor, text: str) -> None:
+    assert predictor.predict(text).value in ("bad", "good")
+
+
+def test_a_file_is_read_as_the_run_was(predictor: Predictor, tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("text\ngood book\nbad film\n")
+    assert [row["text"] for row in predictor.read(str(path))] == ["good book", "bad film"]
+    path.write_text("review;label\ngood book;good\n")
+    table = predictor.read(str(path), {"delimiter": ";", "data.columns": {"text": "review"}}, need_gold=True)
+    assert list(table) == [{"text": "good book", "label": "good"}]
+    with pytest.raises(RecipeError, match="delimitr"):
+        predictor.read(str(path), {"delimitr": ";"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"task": {"type": "my_tasks.Mine"}}, ModelError, "needs the task 'my_tasks.Mine', which is not part of"),
+        ({"task": None}, ModelError, "is not what headway writes there"),
+        ({"task": {"type": 5}}, ModelError, "is not what headway writes there"),
+        ({"task": {"type": "text-classification", "labels": 5}}, ModelError, "is not what headway writes there"),
+        ({"limits": {"max_length": "many"}}, ModelError, "is not what headway writes there"),
+        ({"limits": []}, ModelError, "is not what headway writes there"),
+        ({"labels": ["good", "bad"]}, ModelError, "name different labels, or in another order"),
+        ({"head": {"name": "os.system"}}, ModelError, "is not what headway writes there"),
+    ],
+)
+def test_a_description_that_cannot_be_used(
+    model: Path, changes: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    change(model, **changes)
+    with pytest.raises(kind) as refused:
+        Predictor.load(model)
+    assert message in str(refused.value)
+
+
+def test_a_description_that_is_damaged_or_missing(model: Path) -> None:
+    (model / "headway.json").write_text("[]")
+    with pytest.raises(RunError, match="expected a JSON object"):
+        Predictor.load(model)
+    (model / "headway.json").unlink()
+    with pytest.raises(RunError, match="is not a run directory"):
+        Predictor.load(model)
+    with pytest.raises(RunError, match="There is no run directory"):
+        Predictor.load(model / "absent")

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headway.data.token_cache import cache_folder, open_or_build
+from headway.errors import DataError, StoppedError
+from headway.models.backbone import load_backbone
+from headway.models.options import ModelOptions
+from headway.preparation import (
+    check_data,
+    check_recipe,
+    features_of,
+    limits_of,
+    prepare,
+    read_tables,
+    token_statistics,
+)
+from headway.recipe import Recipe
+from headway.tasks.base import Limits
+from headway.types import Features
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_bert: Path) -> Any:
+    return load_backbone(ModelOptions(model_name_or_path=str(tiny_bert))).tokenizer
+
+
+def recipe_for(path: Path, **data: Any) -> Recipe:
+    return Recipe.from_dict({"task": "text-classification", "data": {"train": str(path), **data}})
+
+
+def test_a_share_of_train_becomes_validation_with_the_same_labels(reviews_csv: Path) -> None:
+    tables = read_tables(recipe_for(reviews_csv, validation=0.25, test=str(reviews_csv)))
+    assert {name: len(table) for name, table in tables.items()} == {"train": 30, "validation": 10, "test": 40}
+    assert sorted(tables["validation"].column("label")) == ["bad"] * 5 + ["good"] * 5
+    held_out = set(tables["validation"].column("text"))
+    assert not held_out & set(tables["train"].column("text"))
+    assert set(read_tables(recipe_for(reviews_csv, validation=0.25))["validation"].column("text")) == held_out
+
+
+def test_validation_may_be_a_file_or_none(reviews_csv: Path) -> None:
+    assert len(read_tables(recipe_for(reviews_csv, validation=str(reviews_csv)))["validation"]) == 40
+    assert list(read_tables(recipe_for(reviews_csv, validation=None))) == ["train"]
+
+
+def test_prepared_tables_have_labels_and_features(reviews_csv: Path, tokenizer: Any) -> None:
+    recipe = recipe_for(reviews_csv, validation=0.25, max_length=8)
+    prepared = prepare(recipe, read_tables(recipe), tokenizer)
+    assert prepared.task.model_dump()["labels"] == ("bad", "good")
+    assert prepared.limits == Limits(max_length=8, truncation="head")
+    assert {name: len(one) for name, one in prepared.features.items()} == {"train": 30, "validation": 10}
+    assert prepared.features["train"].lengths.max() == 8
+    assert check_data(prepared).problems == ()
+    assert [one.name for one in check_data(prepared).warnings if one.name == "tokens_lost"]
+
+
+def test_features_are_made_once(reviews_csv: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = recipe_for(reviews_csv, validation=None, max_length=9)
+    first = prepare(recipe, read_tables(recipe), tokenizer)
+
+    def never(*_: Any) -> None:
+        raise AssertionError("a row was encoded again")
+
+    monkeypatch.setattr(type(first.task), "encode", never)
+    again = prepare(recipe, read_tables(recipe), tokenizer)
+    assert list(again.features["train"]) == list(first.features["train"])
+    assert any("reviews.csv-40rows-9tokens" in path.name for path in (cache_folder() / "tokens").iterdir())
+
+
+@pytest.mark.parametrize(
+    "change", [{"max_length": 10}, {"truncation": "tail"}, {"task": {"labels": ["good", "bad"]}}, {"rows": 39}]
+)
+def test_other_ingredients_make_other_features(
+    change: dict[str, Any], reviews_csv: Path, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADWAY_CACHE", str(tmp_path))
+    content: dict[str, Any] = {"task": {"type": "text-classification"}, "data": {"train": str(reviews_csv)}}
+    content["data"] |= {"validation": None, "max_length": 9}
+    for step in ({}, change):
+        content["task"] |= step.get("task", {})
+        content["data"] |= {name: one for name, one in step.items() if name in ("max_length", "truncation")}
+        recipe = Recipe.from_dict(content)
+        tables = {name: table[: step.get("rows", 40)] for name, table in read_tables(recipe).items()}
+        prepare(recipe, tables, tokenizer)
+    assert len(list((tmp_path / "tokens").glob("*.arrow"))) == 2
+
+
+def test_changed_code_of_a_task_makes_other_features(
+    reviews_csv: Path, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADWAY_CACHE", str(tmp_path))
+    recipe = recipe_for(reviews_csv, validation=None)
+    table = read_tables(recipe)["train"]
+    path = tmp_path / "changing_task.py"
+    lines = "from headway.tasks.text_classification import TextClassification\nclass Mine(TextClassification): ...\n"
+    for content in (lines, lines + "# changed\n"):
+        path.write_text(content)
+        spec = importlib.util.spec_from_file_location("changing_task", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "changing_task", module)
+        spec.loader.exec_module(module)
+        task = module.Mine(type="changing_task.Mine", labels=("bad", "good"))
+        features_of(table, task, tokenizer, Limits())
+    assert len(list((tmp_path / "tokens").glob("*.arrow"))) == 2
+
+
+def test_a_limit_beyond_the_model_is_lowered_with_a_warning(
+    reviews_csv: Path, tokenizer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert limits_of(recipe_for(reviews_csv, max_length=64), tokenizer).max_length == 64
+    assert not caplog.records
+    assert limits_of(recipe_for(reviews_csv, max_length=500), tokenizer).max_length == 64
+    assert "data.max_length is 500, but the model takes at most 64 tokens; 64 is used." in caplog.text
+
+
+def test_tokens_are_counted_over_rows_and_windows(tmp_path: Path) -> None:
+    given = [(0, 5, 0), (0, 3, 2), (1, 4, 0), (2, 8, 100)]
+    features = [Features({"input_ids": [1] * length}, {}, {"tokens_lost": lost}, row) for row, length, lost in given]
+    cache = open_or_build("x", "k", features, folder=tmp_path)
+    assert token_statistics(cache, 3, 8) == {
+        "rows": 3,
+        "tokens": 122,
+        "tokens_lost": 102,
+        "rows_truncated": 2,
+        "max_length": 8,
+        "length_quantiles": {"50": 5, "90": 108, "99": 108, "100": 108},
+    }
+    empty = open_or_build("y", "k", [], folder=tmp_path)
+    assert token_statistics(empty, 0, 8)["length_quantiles"] == {"50": 0, "90": 0, "99": 0, "100": 0}
+    assert np.issubdtype(cache.lengths.dtype, np.integer)
+
+
+def test_bad_rows_are_named_with_their_lines(tmp_path: Path, tokenizer: Any) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("text,label\na,1.5\nb,high\nc,2\nd,inf\n")
+    recipe = Recipe.from_dict({
+        "task": {"type": "text-classification", "problem_type": "regression"},
+        "data": {"train": str(path), "validation": None},
+    })  # fmt: skip
+    with pytest.raises(DataError) as refused:
+        check_recipe(recipe, tokenizer)
+    message = str(refused.value)
+    assert message.startswith("2 of 4 rows do not fit the task:")
+    assert "scores.csv, line 3: column 'label' holds 'high', expected a finite number." in message
+    assert "scores.csv, line 5: column 'label' holds 'inf', expected a finite number." in message
+
+
+def test_a_check_counts_rows_and_reports(reviews_csv: Path, tokenizer: Any) -> None:
+    rows, report = check_recipe(recipe_for(reviews_csv, validation=0.25, test=str(reviews_csv)), tokenizer)
+    assert rows == {"train": 30, "validation": 10, "test": 40}
+    assert "duplicates_across_splits" in {one.name for one in report.warnings} or any(
+        "," in one.split for one in report.warnings
+    )
+
+
+def test_a_stop_during_preparation(reviews_csv: Path, tokenizer: Any) -> None:
+    def stop() -> None:
+        raise StoppedError("Stopped.", exit_code=75)
+
+    recipe = recipe_for(reviews_csv, validation=None, max_length=11)
+    with pytest.raises(StoppedError):
+        prepare(recipe, read_tables(recipe), tokenizer, stop_check=stop)
