@@ -132,6 +132,7 @@ def test_a_task_option_opens_the_short_form(tmp_path: Path) -> None:
         ("training", "epochs", r"it is called training\.num_train_epochs"),
         ("optimization", "learning_rat", r"Did you mean 'optimization\.learning_rate'\?"),
         ("model", "learning_rate", r"Did you mean 'optimization\.learning_rate'\?"),
+        ("training", "zzzzzz", r"`headway recipe schema` lists all options"),
         ("data", "colums", r"Did you mean 'data\.columns'\?"),
     ],
 )

@@ -28,7 +28,7 @@ from headway.training.options import OptimizationOptions, TrainingOptions
         (TrainingOptions, {"eval_steps": 0}),
         (TrainingOptions, {"seeds": []}),
         (TrainingOptions, {"seeds": [0, 1, 0]}),
-        (TrainingOptions, {"bf16": "yes"}),
+        (TrainingOptions, {"bf16": "half"}),
         (TrainingOptions, {"early_stopping_patience": 0}),
         (TrainingOptions, {"num_epochs": 3}),
     ],

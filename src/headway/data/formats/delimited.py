@@ -157,8 +157,8 @@ class _Reading:
         self._source = source
         self._complaints = complaints
         self._delimiter = delimiter
-        # In prose a blank follows a comma; between two fields it rarely does.
-        self._between_fields = re.compile(re.escape(delimiter) + ("(?! )" if delimiter in ",;" else ""))
+        # In prose a blank or a line end follows a comma; between two fields they rarely do.
+        self._between_fields = re.compile(re.escape(delimiter) + ("(?! |$)" if delimiter in ",;" else ""))
         self._builder = ContentBuilder(chosen, unit="line")
         self._trailing: list[tuple[int, list[str]]] = []
         self._num_records = 0

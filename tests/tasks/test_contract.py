@@ -1,0 +1,235 @@
+"""What every task keeps to, whatever it predicts. A new task needs an entry in `CASES` and no test of its own here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from headway.data.table import Table
+from headway.importing import Choice, load_class
+from headway.inference import Inference, LossMean, encode_table
+from headway.models.backbone import KINDS, Backbone, load_backbone
+from headway.models.losses import build_loss
+from headway.models.options import ModelOptions
+from headway.recipe import TASKS
+from headway.tasks.base import Limits, Task
+from headway.types import Batch, Prediction, Row
+
+TEXTS = [
+    "a great film", "the food was awful and the room very small", "lovely", "dull book", "happy people in a garden",
+    "a sad song", "bright and fine", "no plot and poor actors",
+]  # fmt: skip
+IS_GOOD = [True, False, True, False, True, False, True, False]
+NAMES = ["good" if good else "bad" for good in IS_GOOD]
+
+CASES: dict[str, dict[str, tuple[dict[str, Any], list[Row]]]] = {
+    "text-classification": {
+        "two labels": ({}, [{"text": t, "label": n} for t, n in zip(TEXTS, NAMES, strict=True)]),
+        "three labels": ({}, [{"text": t, "label": "abc"[i % 3]} for i, t in enumerate(TEXTS)]),
+        "pair": (
+            {},
+            [{"text": t, "text_pair": TEXTS[i - 1], "label": NAMES[i]} for i, t in enumerate(TEXTS)],
+        ),
+        "several labels": (
+            {},
+            [{"text": t, "label": [["x"], [], ["x", "y"], ["z"]][i % 4]} for i, t in enumerate(TEXTS)],
+        ),
+        "number": (
+            {"problem_type": "regression"},
+            [{"text": t, "label": str(i / 8)} for i, t in enumerate(TEXTS)],
+        ),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task that has learnt what it learns from its rows, and a model for it."""
+
+    task: Task
+    table: Table
+    backbone: Backbone
+    model: torch.nn.Module
+
+    @property
+    def rows(self) -> list[Row]:
+        return list(self.table)
+
+    @property
+    def inference(self) -> Inference:
+        return self.with_task(self.task)
+
+    def with_task(self, task: Task, batch_size: int = 3) -> Inference:
+        return Inference(task, self.model, self.backbone.tokenizer, Limits(max_length=32), batch_size)
+
+    @property
+    def batch(self) -> Batch:
+        features = list(encode_table(self.table, self.task, self.backbone.tokenizer, Limits(max_length=32)))
+        return self.task.collate(features, self.backbone.tokenizer)
+
+    @property
+    def criterion(self) -> torch.nn.Module:
+        return build_loss(Choice(name=self.task.default_loss))
+
+
+def test_every_task_is_tested_here() -> None:
+    assert CASES.keys() == TASKS.keys()
+
+
+def build(name: str, kind: str, backbone: Backbone) -> Case:
+    options, rows = CASES[name][kind]
+    chosen = load_class(name, known=TASKS, option="task.type", base=Task)
+    table = Table.from_rows(rows)
+    task = chosen.model_validate({"type": name, **options}).resolve(table)
+    torch.manual_seed(0)
+    return Case(task, table, backbone, task.build_model(backbone))
+
+
+@pytest.fixture(scope="module")
+def backbone(tiny_bert: Path) -> Backbone:
+    return load_backbone(ModelOptions(model_name_or_path=str(tiny_bert), dropout=0.0))
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param((name, kind), id=f"{name}: {kind}") for name, kinds in CASES.items() for kind in kinds],
+)
+def case(request: pytest.FixtureRequest, backbone: Backbone) -> Case:
+    return build(*request.param, backbone)
+
+
+def as_json(predictions: list[Prediction]) -> str:
+    return json.dumps([dataclasses.asdict(one) for one in predictions], allow_nan=False)
+
+
+def test_the_task_says_what_it_is(case: Case) -> None:
+    task = case.task
+    assert task.name in TASKS
+    assert task.model_kind in KINDS
+    assert any(column.is_gold for column in task.columns)
+    assert any(not column.is_gold and column.required for column in task.columns)
+    assert len({column.name for column in task.columns}) == len(task.columns)
+    assert all(column.description for column in task.columns)
+    assert all(field.description for field in type(task).model_fields.values())
+
+
+def test_from_rows_to_scores(case: Case) -> None:
+    task, rows = case.task, case.rows
+    batch = case.batch
+    outputs = task.forward(case.model, batch)
+    loss = task.loss(outputs, batch, case.criterion)
+    assert loss.shape == ()
+    assert torch.isfinite(loss)
+    loss.backward()
+    moved = [parameter for parameter in case.model.parameters() if parameter.grad is not None and parameter.grad.any()]
+    case.model.zero_grad()
+    assert len(moved) > len(list(case.model.parameters())) / 2
+
+    predictions = case.inference.predict(list(case.inference.encode(rows)), rows)
+    assert len(predictions) == len(rows)
+    assert json.loads(as_json(predictions))
+    scores = task.evaluate(predictions, rows)
+    assert task.main_metric in scores
+    assert all(isinstance(value, float) and np.isfinite(value) for value in scores.values())
+    assert json.dumps(dict(task.details(predictions, rows)), allow_nan=False)
+
+
+def test_the_scorer_of_chosen_rows_is_evaluate_of_these_rows(case: Case) -> None:
+    predictions = list(case.inference.stream(case.rows))
+    scorer = case.task.scorer(predictions, case.rows)
+    for chosen in (np.arange(len(case.rows)), np.array([0, 1, 1, 5, 2, 2, 7, 4])):
+        expected = case.task.evaluate([predictions[i] for i in chosen], [case.rows[i] for i in chosen])
+        assert scorer(chosen) == pytest.approx(expected, abs=1e-6)
+
+
+def test_rows_without_gold_have_the_same_inputs_and_no_targets(case: Case) -> None:
+    gold = {column.name for column in case.task.columns if column.is_gold}
+    bare = [{name: value for name, value in row.items() if name not in gold} for row in case.rows]
+    with_gold, without = list(case.inference.encode(case.rows)), list(case.inference.encode(bare))
+    assert [one.inputs for one in with_gold] == [one.inputs for one in without]
+    assert all(one.targets for one in with_gold)
+    assert not any(one.targets for one in without)
+    assert case.task.collate(without, case.backbone.tokenizer).targets == {}
+    assert as_json(case.inference.predict(without, bare)) == as_json(case.inference.predict(with_gold, case.rows))
+
+
+def test_a_saved_task_is_rebuilt_whole(case: Case) -> None:
+    saved = json.loads(json.dumps(case.task.model_dump(mode="json")))
+    rebuilt = load_class(saved["type"], known=TASKS, option="task.type", base=Task).model_validate(saved)
+    assert rebuilt == case.task
+    assert rebuilt.resolve(case.table) == case.task
+    assert as_json(list(case.with_task(rebuilt).stream(case.rows))) == as_json(list(case.inference.stream(case.rows)))
+
+
+def test_a_batch_of_one_says_what_a_batch_of_eight_says(case: Case) -> None:
+    one, eight = (list(case.with_task(case.task, size).stream(case.rows)) for size in (1, 8))
+    for left, right in zip(one, eight, strict=True):
+        if isinstance(left.value, float):
+            assert left.value == pytest.approx(right.value, abs=1e-5)
+        else:
+            assert left.value == right.value
+        assert left.score == pytest.approx(right.score, abs=1e-5)
+        assert left.detail.keys() == right.detail.keys()
+        for name, found in left.detail.items():
+            assert found == pytest.approx(right.detail[name], abs=1e-5)
+
+
+def test_every_text_has_features(case: Case) -> None:
+    texts = [column.name for column in case.task.columns if column.kind == "text" and column.required]
+    rows = [{**dict.fromkeys(texts, text)} for text in ("", " ", "film " * 500, "\u200b\U0001f600")]
+    features = list(case.inference.encode(rows))
+    assert {one.row for one in features} == {0, 1, 2, 3}
+    assert max(one.length for one in features) <= 32
+    assert sum(one.extra["tokens_lost"] for one in features if one.row == 2) > 0
+    assert len(case.inference.predict(features, rows)) == 4
+
+
+def test_refreshing_with_the_same_draws_gives_the_same(case: Case) -> None:
+    for one in case.inference.encode(case.rows):
+        first, second = (
+            case.task.refresh(one, case.backbone.tokenizer, np.random.default_rng([1, 2, 3])) for _ in range(2)
+        )
+        assert first == second
+
+
+def test_the_baselines_answer_every_row_in_the_form_of_the_task(case: Case) -> None:
+    own = list(case.inference.stream(case.rows))
+    found = case.task.baselines(case.rows, case.rows[:5], seed=0)
+    assert found
+    for predictions in found.values():
+        assert len(predictions) == 5
+        assert {type(one.value) for one in predictions} == {type(own[0].value)}
+        assert predictions[0].detail.keys() == own[0].detail.keys()
+        assert case.task.evaluate(predictions, case.rows[:5])
+        assert json.loads(as_json(predictions))
+
+
+def test_a_constant_answer_is_a_collapse(case: Case) -> None:
+    one = next(iter(case.inference.stream(case.rows)))
+    assert case.task.is_collapsed([one] * 5)
+    assert not case.task.is_collapsed([one])
+
+
+def test_it_learns_eight_rows_by_heart(case: Case, request: pytest.FixtureRequest) -> None:
+    learner = build(*request.node.callspec.params["case"], case.backbone)
+    optimizer = torch.optim.AdamW(learner.model.parameters(), lr=2e-3)
+    batch, criterion = learner.batch, learner.criterion
+    learner.model.train()
+    for _ in range(100):
+        optimizer.zero_grad()
+        learner.task.loss(learner.task.forward(learner.model, batch), batch, criterion).backward()
+        optimizer.step()
+    mean = LossMean(criterion)
+    features = list(learner.inference.encode(learner.rows))
+    predictions = learner.inference.predict(features, learner.rows, loss=mean)
+    score = learner.task.evaluate(predictions, learner.rows)[learner.task.main_metric]
+    assert score > 0.95 if learner.task.higher_is_better else score < 0.05
+    assert mean.value is not None
+    assert mean.value < 0.05
