@@ -193,10 +193,15 @@ _Dumper.yaml_implicit_resolvers = {
     first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, []), *_Loader.yaml_implicit_resolvers.get(first, [])]
     for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
 }
-_Dumper.add_representer(
-    float,
-    lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:float", repr(value).replace("inf", ".inf")),
-)
+
+
+def _word(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    # Outside double quotes these count as line ends, and a line end is folded into a blank.
+    style = '"' if any(end in value for end in "\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _word)
 
 
 def parse_yaml(text: str, *, source: str) -> dict[str, Any]:
@@ -320,11 +325,11 @@ def _right_name(place: str) -> str:
     word = place.rpartition(".")[2]
     if word in ALIASES:
         return f" Here it is called {ALIASES[word]}."
-    names = option_names()
-    if near := did_you_mean(place, names):
-        return near
-    by_word = {name.rpartition(".")[2]: name for name in names}
-    if near := did_you_mean(word, by_word):
-        found = near.split("'")[1]
-        return f" Did you mean {by_word[found]!r}?"
+    section = place.partition(".")[0]
+    # The section that was meant first: `training.save_step` is more likely there than anywhere else.
+    for names in ([name for name in option_names() if name.startswith(f"{section}.")], option_names()):
+        by_word = {name.rpartition(".")[2]: name for name in names}
+        if near := did_you_mean(word, by_word):
+            found = near.split("'")[1]
+            return near.replace(found, by_word[found])
     return " `headway recipe schema` lists all options."

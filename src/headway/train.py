@@ -16,7 +16,7 @@ from torch import nn
 
 from headway.errors import DataError, RunBusyError
 from headway.evaluate import Scored, prediction_lines, score, score_features
-from headway.files import read_json, sweep, write_json, write_text
+from headway.files import read_json, sweep, whole_writes, write_json, write_text
 from headway.inference import Inference, LossMean
 from headway.manifest import check_fingerprint, data_record, machine, model_record, versions
 from headway.metrics.intervals import across_seeds
@@ -26,7 +26,8 @@ from headway.preparation import Prepared, build_criterion, check_data, prepare, 
 from headway.recipe import Recipe
 from headway.run_dir import RunDir
 from headway.tasks.base import Task
-from headway.training.fit import Paths, check_trainer_arguments, fit
+from headway.training.callbacks import check_metric
+from headway.training.fit import Paths, check_trainer, fit
 from headway.training.loaders import BatchStream
 from headway.training.module import TrainingModule, seed_from
 from headway.training.stopping import StopRequest, stop_request
@@ -50,21 +51,22 @@ def train(
         HeadwayError: see `headway.errors` for the kinds; nothing that was saved before is lost.
     """
     run = RunDir(output_dir or recipe.output_dir or Path("runs") / recipe.task.name)
-    check_trainer_arguments(recipe.trainer)
+    check_trainer(recipe.training, recipe.trainer)
     with stop_request() as request, run.writer():
         _claim(run, resume=resume, overwrite=overwrite)
-        if run.is_complete:
-            logger.info("%s is finished already.", run.path)
-            return run.read_metrics()
+        is_resumed = run.is_run and not overwrite
         backbone = load_backbone(recipe.model)
         tables = read_tables(recipe)
-        check_fingerprint(run, recipe, tables, backbone, world_size=1)
+        if is_resumed:
+            check_fingerprint(run, recipe, tables, backbone, world_size=1)
+            if run.is_complete:
+                logger.info("%s is finished already.", run.path)
+                return run.read_metrics()
         logger.info("Rows: %s.", ", ".join(f"{name} {len(table):,}" for name, table in tables.items()))
         unsaved = f"Nothing was trained yet. Start again with: {_resume_command(run)}"
         prepared = prepare(recipe, tables, backbone.tokenizer, stop_check=lambda: request.check(saved=unsaved))
         resolved = recipe.model_copy(update={"task": prepared.task, "output_dir": str(run.path)})
         report = check_data(prepared)
-        write_json(run.checks, report.to_json())
         if report.problems:
             raise DataError("The data cannot be trained on:\n  " + "\n  ".join(
                 f"{one.split}: {one.message} {one.mend}" for one in report.problems
@@ -74,14 +76,22 @@ def train(
                 "The data have %d oddities (%s); they are listed in %s.",
                 *(len(report.warnings), ", ".join(sorted({one.name for one in report.warnings})), run.checks),
             )
-        write_text(run.recipe, resolved.to_yaml())
-        work = _Work(resolved, prepared, backbone, request)
+        work = _Work(resolved, prepared, backbone, request, _resume_command(run))
         seeds = recipe.training.seeds
-        for seed in seeds:
-            one = run if len(seeds) == 1 else run.seed(seed)
-            if not one.is_complete:
-                logger.info("Training with seed %d into %s.", seed, one.path)
-                _train_one(one, work, seed, resume_command=_resume_command(run))
+        runs = {seed: run if len(seeds) == 1 else run.seed(seed) for seed in seeds}
+        pending = [seed for seed in seeds if overwrite or not runs[seed].is_complete]
+        for seed in pending:
+            ready = _build(work, seed)
+            if seed == pending[0] and not is_resumed:
+                _check_metric(work, ready)
+                # Nothing is refused any more, so the directory changes from here on, and not before.
+                if overwrite:
+                    _clear(run)
+                check_fingerprint(run, recipe, tables, backbone, world_size=1)
+                write_json(run.checks, report.to_json())
+                write_text(run.recipe, resolved.to_yaml())
+            logger.info("Training with seed %d into %s.", seed, runs[seed].path)
+            _train_one(runs[seed], work, seed, ready)
         if len(seeds) > 1:
             write_json(run.metrics, _summary(run, prepared.task, seeds))
     return run.read_metrics()
@@ -95,10 +105,44 @@ class _Work:
     prepared: Prepared
     backbone: Backbone
     request: StopRequest
+    resume_command: str
 
 
-def _train_one(run: RunDir, work: _Work, seed: int, *, resume_command: str) -> None:
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """The untrained model of one seed, and what it is trained and scored with."""
+
+    model: nn.Module
+    criterion: nn.Module
+    inference: Inference
+
+
+def _build(work: _Work, seed: int) -> _Ready:
+    """Return everything that the recipe names for one seed, so that a fault in it shows before a file is written."""
+    # The new head is drawn here; everything after draws from (seed, position).
+    seed_from(seed)
+    model = work.prepared.task.build_model(work.backbone)
+    inference = Inference(
+        work.prepared.task,
+        model,
+        work.backbone.tokenizer,
+        work.prepared.limits,
+        work.recipe.training.per_device_eval_batch_size,
+        lambda: work.request.check(saved=f"What was saved before is whole. Go on with: {work.resume_command}"),
+    )
+    return _Ready(model, build_criterion(work.recipe, work.prepared), inference)
+
+
+def _check_metric(work: _Work, ready: _Ready) -> None:
+    """Refuse a misspelt metric, which would otherwise show after the first epoch."""
+    metric = work.recipe.training.metric_for_best_model
+    if metric is not None:
+        check_metric(metric, _validation_score(work.prepared, ready)())
+
+
+def _train_one(run: RunDir, work: _Work, seed: int, ready: _Ready) -> None:
     recipe, prepared, backbone = work.recipe, work.prepared, work.backbone
+    model, criterion, inference = ready.model, ready.criterion, ready.inference
     task, started = prepared.task, time.monotonic()
     run.path.mkdir(parents=True, exist_ok=True)
     sweep(run.path)
@@ -106,19 +150,6 @@ def _train_one(run: RunDir, work: _Work, seed: int, *, resume_command: str) -> N
     if not run.recipe.exists():
         training = recipe.training.model_copy(update={"seeds": (seed,)})
         write_text(run.recipe, recipe.model_copy(update={"training": training, "output_dir": str(run.path)}).to_yaml())
-
-    # The new head is drawn here; everything after draws from (seed, position).
-    seed_from(seed)
-    model = task.build_model(backbone)
-    criterion = build_criterion(recipe, prepared)
-    inference = Inference(
-        task,
-        model,
-        backbone.tokenizer,
-        prepared.limits,
-        recipe.training.per_device_eval_batch_size,
-        lambda: work.request.check(saved=f"What was saved before is whole. Go on with: {resume_command}"),
-    )
     scored_splits = [name for name in prepared.tables if name != "train"]
     if not run.before.exists():
         write_json(run.before, _before(work, inference, scored_splits, seed))
@@ -135,14 +166,14 @@ def _train_one(run: RunDir, work: _Work, seed: int, *, resume_command: str) -> N
     metric = recipe.training.metric_for_best_model or task.main_metric
     fitted = fit(
         module,
-        score=_validation_score(prepared, inference, criterion) if "validation" in prepared.tables else None,
+        score=_validation_score(prepared, ready) if "validation" in prepared.tables else None,
         metric=metric,
         higher_is_better=metric not in task.lower_is_better | {"loss"},
         options=recipe.training,
         trainer_arguments=recipe.trainer,
         paths=Paths(run.checkpoints, run.history, run.tensorboard),
         request=work.request,
-        resume_command=resume_command,
+        resume_command=work.resume_command,
     )
 
     model.float().cpu()
@@ -207,15 +238,15 @@ def _before(work: _Work, inference: Inference, splits: list[str], seed: int) -> 
     return found
 
 
-def _validation_score(prepared: Prepared, inference: Inference, criterion: nn.Module) -> Callable[[], dict[str, float]]:
+def _validation_score(prepared: Prepared, ready: _Ready) -> Callable[[], dict[str, float]]:
     features, table = prepared.features["validation"], prepared.tables["validation"]
     rows = list(table)
 
     def score_now() -> dict[str, float]:
-        mean = LossMean(criterion)
-        predictions = inference.predict(features, rows, loss=mean)
+        mean = LossMean(ready.criterion)
+        predictions = ready.inference.predict(features, rows, loss=mean)
         loss = {} if mean.value is None else {"loss": mean.value}
-        return {**inference.task.evaluate(predictions, rows), **loss}
+        return {**prepared.task.evaluate(predictions, rows), **loss}
 
     return score_now
 
@@ -270,8 +301,7 @@ def _summary(run: RunDir, task: Task, seeds: tuple[int, ...]) -> dict[str, Any]:
 def _claim(run: RunDir, *, resume: bool, overwrite: bool) -> None:
     """Make sure that nothing in the directory is written over unasked."""
     sweep(run.path)
-    held = [path for path in run.path.iterdir() if path.name not in (".lock", ".writer")]
-    if not held:
+    if not run.held:
         if resume:
             logger.info("%s holds no run yet; starting at the beginning.", run.path)
         return
@@ -285,8 +315,13 @@ def _claim(run: RunDir, *, resume: bool, overwrite: bool) -> None:
             f"{run.path} holds {state}. Add --resume to go on with it, --overwrite to replace it, or choose another "
             "--output_dir."
         )
-    for path in held:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _clear(run: RunDir) -> None:
+    """Remove an earlier run, which the user asked for."""
+    with whole_writes(run.path):
+        for path in run.held:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _resume_command(run: RunDir) -> str:

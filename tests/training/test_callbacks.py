@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from headway.errors import RecipeError, StoppedError
 from headway.training.callbacks import Evaluation, History, Saving, load_best
 from headway.training.checkpoint import WholeCheckpointIO, best_path, resume_path
-from headway.training.options import TrainingOptions
+from headway.training.optimization import build_schedule
+from headway.training.options import OptimizationOptions, TrainingOptions
 from headway.training.stopping import StopRequest
 
 
@@ -37,15 +37,18 @@ class Stream:
 @dataclass
 class Module:
     stream: Stream
-    step: int = 0
     shown: dict[str, float] = field(default_factory=dict)
 
     def log(self, name: str, value: float, **_: Any) -> None:
         self.shown[name] = value
 
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The weights are the number of the step."""
+        return {"step": torch.tensor(self.stream.position)}
+
 
 class Trainer:
-    """Stands for Lightning's trainer: saves the number of the step as the weights."""
+    """Stands for Lightning's trainer."""
 
     progress_bar_callback = None
 
@@ -57,11 +60,10 @@ class Trainer:
         self.optimizers = [optimizer]
         self.lr_scheduler_configs = [] if schedule is None else [Config(schedule(optimizer))]
 
-    def save_checkpoint(self, path: Path, weights_only: bool = False) -> None:
+    def save_checkpoint(self, path: Path) -> None:
         content: dict[str, Any] = {"global_step": self.step, "state_dict": {"step": torch.tensor(self.step)}}
-        if not weights_only:
-            for callback in self.callbacks:
-                callback.on_save_checkpoint(self, None, content)
+        for callback in self.callbacks:
+            callback.on_save_checkpoint(self, None, content)
         WholeCheckpointIO().save_checkpoint(content, path)
 
 
@@ -79,6 +81,8 @@ class Loop:
     higher_is_better: bool = True
     options: dict[str, Any] = field(default_factory=dict)
     schedule: Any = None
+    has_validation: bool = True
+    start_step: int = 0
     request: StopRequest = field(default_factory=StopRequest)
 
     def __post_init__(self) -> None:
@@ -86,9 +90,10 @@ class Loop:
         self.checkpoints = self.folder / "checkpoints"
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         self.module: Any = Module(Stream(len(self.values)))
-        self.history = History(self.folder / "history.csv", self.folder / "tensorboard", options=options, start_step=0)
+        paths = self.folder / "history.csv", self.folder / "tensorboard"
+        self.history = History(*paths, options=options, start_step=self.start_step)
         self.evaluation = Evaluation(
-            lambda: {"score": self.values[self.trainer.step - 1]},
+            self.score if self.has_validation else None,
             history=self.history,
             checkpoints=self.checkpoints,
             options=options,
@@ -101,6 +106,10 @@ class Loop:
         self.trainer: Any = Trainer(self.schedule)
         self.trainer.callbacks = [self.saving]
 
+    def score(self) -> dict[str, float]:
+        self.request.check(saved="What was saved before is whole.")
+        return {"score": self.values[self.trainer.step - 1]}
+
     def run(self, start: int = 0, stop: int | None = None) -> Loop:
         for step in range(start + 1, (stop or len(self.values)) + 1):
             self.trainer.step = self.module.stream.position = step
@@ -111,6 +120,10 @@ class Loop:
                 break
         self.history.teardown(self.trainer, self.module, "fit")
         return self
+
+
+def lines_of(folder: Path) -> list[list[str]]:
+    return list(csv.reader((folder / "history.csv").read_text().splitlines()))
 
 
 def best_of(values: list[float], higher_is_better: bool) -> int:
@@ -187,21 +200,25 @@ def test_an_unknown_metric_is_named(tmp_path: Path) -> None:
 
 
 def test_without_validation_rows_the_last_weights_are_the_best(tmp_path: Path) -> None:
-    loop = Loop(tmp_path, [0.9, 0.1, 0.1])
-    loop.evaluation._score = None
-    loop.run()
+    loop = Loop(tmp_path, [0.9, 0.1, 0.1], has_validation=False).run()
     assert loop.evaluation.best_step == 3
     assert best_path(loop.checkpoints, 3).exists()
 
 
-def test_a_plateau_lowers_the_learning_rate(tmp_path: Path) -> None:
-    def schedule(optimizer: Any) -> ReduceLROnPlateau:
-        return ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
+@pytest.mark.parametrize("higher", [True, False])
+def test_a_plateau_lowers_the_learning_rate(higher: bool, tmp_path: Path) -> None:
+    def schedule(optimizer: Any) -> Any:
+        options = OptimizationOptions(
+            lr_scheduler_type="reduce_lr_on_plateau", lr_scheduler_kwargs={"factor": 0.5, "patience": 1}
+        )
+        return build_schedule(optimizer, options, total_steps=7, steps_per_epoch=1)
 
-    loop = Loop(tmp_path, [0.5, 0.5, 0.5, 0.4, 0.6, 0.7], schedule=schedule).run()
-    lines = list(csv.DictReader(loop.history._path.open()))
-    rates = [float(line["value"]) for line in lines if line["name"] == "learning_rate"]
-    assert rates == [0.1, 0.1, 0.1, 0.05, 0.05, 0.05]
+    values = [0.5, 0.5, 0.5, 0.4, 0.6, 0.7, math.nan]
+    loop = Loop(tmp_path, values if higher else [-value for value in values], higher, schedule=schedule).run()
+    assert loop.evaluation.best_step == 6
+    rates = [float(line[4]) for line in lines_of(tmp_path) if line[3] == "learning_rate"]
+    # Twice no better than 0.5: halved. A number that is none is no better, too.
+    assert rates == [0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05]
 
 
 def test_a_signal_stops_after_the_step_is_saved(tmp_path: Path) -> None:
@@ -213,16 +230,30 @@ def test_a_signal_stops_after_the_step_is_saved(tmp_path: Path) -> None:
     assert [path.stem for path in loop.checkpoints.glob("*.ckpt")] == ["resume-00000001"]
 
 
+def test_a_signal_during_an_evaluation_saves_and_the_evaluation_is_made_up_for(tmp_path: Path) -> None:
+    values = [0.5, 0.9, 0.6]
+    first = Loop(tmp_path, values).run(stop=1)
+    first.request(15, None)
+    with pytest.raises(StoppedError, match="saved at step 2"):
+        first.run(start=1)
+    assert (first.evaluation.best_step, first.evaluation.is_interrupted) == (1, True)
+    second = Loop(tmp_path, values)
+    second.evaluation.load_state_dict(first.evaluation.state_dict())
+    second.trainer.step = second.module.stream.position = 2
+    assert second.evaluation.evaluate(second.module, 2) is False
+    assert (second.evaluation.best_step, second.evaluation.is_interrupted) == (2, False)
+
+
 # --- the log ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_log_is_a_table(tmp_path: Path) -> None:
-    loop = Loop(tmp_path, [0.5] * 5, options={"logging_steps": 2, "eval_steps": 4}).run()
-    lines = list(csv.reader(loop.history._path.open()))
+    Loop(tmp_path, [0.5] * 5, options={"logging_steps": 2, "eval_steps": 4}).run()
+    lines = lines_of(tmp_path)
     assert lines[0] == ["step", "epoch", "split", "name", "value"]
-    losses = [(int(line[0]), float(line[4])) for line in lines if line[3] == "loss"]
+    losses = {int(line[0]): float(line[4]) for line in lines if line[3] == "loss"}
     # The mean of the window, not the last batch.
-    assert losses == pytest.approx([(2, (1 + 1 / 2) / 2), (4, (1 / 3 + 1 / 4) / 2), (5, 1 / 5)])
+    assert losses == pytest.approx({2: (1 + 1 / 2) / 2, 4: (1 / 3 + 1 / 4) / 2, 5: 1 / 5})
     assert ["4", "1.0000", "validation", "score", "0.5"] in lines
     assert [line[0] for line in lines if line[2] == "validation"] == ["4", "5"]
     assert list((tmp_path / "tensorboard").iterdir())
@@ -239,17 +270,17 @@ def test_a_resumed_log_drops_what_comes_again(harm: str, tmp_path: Path) -> None
         path.write_bytes(whole + b"\xff\xfe,x\n\0\0\0\n")
     history = History(path, tmp_path / "tensorboard", options=TrainingOptions(), start_step=2)
     history.teardown(None, None, "fit")
-    assert {line[0] for line in list(csv.reader(path.open()))[1:]} == {"1", "2"}
+    assert {line[0] for line in lines_of(tmp_path)[1:]} == {"1", "2"}
     assert path.read_bytes() == b"".join(whole.splitlines(keepends=True)[:7])
 
 
 def test_an_unfinished_window_is_kept(tmp_path: Path) -> None:
     options = {"logging_steps": 2, "eval_steps": 4}
     first = Loop(tmp_path, [0.5] * 4, options=options).run(stop=3)
-    second = Loop(tmp_path, [0.5] * 4, options=options)
+    second = Loop(tmp_path, [0.5] * 4, options=options, start_step=3)
     second.history.load_state_dict(first.history.state_dict())
     second.run(start=3)
-    losses = [float(line[4]) for line in csv.reader((tmp_path / "history.csv").open()) if line[3] == "loss"]
+    losses = [float(line[4]) for line in lines_of(tmp_path) if line[3] == "loss"]
     assert losses == pytest.approx([(1 + 1 / 2) / 2, (1 / 3 + 1 / 4) / 2])
 
 
@@ -279,4 +310,4 @@ def test_a_file_in_the_place_of_the_tensorboard_folder(tmp_path: Path, caplog: p
     loop = Loop(tmp_path, [0.1, 0.9, 0.3]).run()
     assert loop.evaluation.best_step == 2
     assert caplog.text.count("Cannot write the log") == 1
-    assert len(list(csv.reader((tmp_path / "history.csv").open()))) > 3
+    assert len(lines_of(tmp_path)) > 3

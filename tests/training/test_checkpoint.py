@@ -93,6 +93,14 @@ def failing_at(number: int, original: Callable[..., Any], code: int) -> Callable
     return call
 
 
+def error_of(act: Callable[[], Any]) -> RunError | None:
+    try:
+        act()
+    except RunError as error:
+        return error
+    return None
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
 @pytest.mark.parametrize("name", CALLS)
 def test_whichever_call_fails_the_checkpoint_before_is_whole(
@@ -104,14 +112,12 @@ def test_whichever_call_fails_the_checkpoint_before_is_whole(
     for number in range(1, 20):
         with monkeypatch.context() as patched:
             patched.setattr(owner, attribute, failing_at(number, original, code))
-            try:
-                save(tmp_path, 2)
-            except RunError as error:
-                failures += 1
-                assert error.exit_code == 5
-                assert os.strerror(code) in str(error)
-            else:
-                break
+            error = error_of(lambda: save(tmp_path, 2))
+        if error is None:
+            break
+        failures += 1
+        assert error.exit_code == 5
+        assert os.strerror(code) in str(error)
         newest = newest_whole(tmp_path)
         assert newest is not None
         # The new one counts only if it is whole, too.

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cyclopts
 
@@ -54,18 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; a user's mistake gives one message and never a traceback."""
-    _log_to_standard_error()
     tokens = [_underscored(token) for token in arguments]
-    if tokens and not tokens[0].startswith("-") and tokens[0] not in VERBS:
-        known = ", ".join(VERBS)
-        hint = did_you_mean(tokens[0], VERBS)
-        print(f"headway: there is no verb {tokens[0]!r}.{hint} Verbs: {known}.", file=sys.stderr)
-        return 2
+    # One process with a fast tokenizer needs no fork, and a fork after its threads started could hang.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-    except cyclopts.CycloptsError as error:
-        print(f"headway: {error} `headway {tokens[0] if tokens else ''} --help` shows the usage.", file=sys.stderr)
-        return 2
+        with _log_to_standard_error():
+            return _run(tokens)
     except HeadwayError as error:
         print(f"headway: {error}", file=sys.stderr)
         return error.exit_code
@@ -81,6 +75,18 @@ def run(arguments: Sequence[str]) -> int:
         traceback.print_exc()
         print("headway: this is a bug in headway. Please report it with the lines above.", file=sys.stderr)
         return 1
+
+
+def _run(tokens: Sequence[str]) -> int:
+    if tokens and not tokens[0].startswith("-") and tokens[0] not in VERBS:
+        hint = did_you_mean(tokens[0], VERBS)
+        print(f"headway: there is no verb {tokens[0]!r}.{hint} Verbs: {', '.join(VERBS)}.", file=sys.stderr)
+        return 2
+    try:
+        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except cyclopts.CycloptsError as error:
+        print(f"headway: {error} `headway {tokens[0] if tokens else ''} --help` shows the usage.", file=sys.stderr)
+        return 2
     return result if isinstance(result, int) else 0
 
 
@@ -92,13 +98,19 @@ def _underscored(token: str) -> str:
     return name + equals + value
 
 
-def _log_to_standard_error() -> None:
+@contextlib.contextmanager
+def _log_to_standard_error() -> Iterator[None]:
+    """Show the package's log while a command runs; whoever imports headway decides on it himself."""
     logger = logging.getLogger("headway")
-    if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-        logger.propagate = False
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    level, propagates = logger.level, logger.propagate
+    logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    # One process with a fast tokenizer needs no fork, and a fork after its threads started could hang.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagates

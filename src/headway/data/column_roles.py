@@ -108,7 +108,7 @@ def _texts(texts: Sequence[str], columns: Mapping[str, Sequence[Any]], *, notes:
 
 def numbered_pair(names: Sequence[str]) -> tuple[str, str] | None:
     """Return two names that differ in a number or a letter only, of texts rather than of their ids."""
-    by_word = {word(name): name for name in names if "id" not in re.split(r"[\W_]+|(?=[A-Z])", name.lower())}
+    by_word = {word(name): name for name in names if not re.search(r"id(_?[12ab])?$", word(name))}
     for one, two in _NUMBERED:
         for one_word, name in by_word.items():
             for place in re.finditer(re.escape(one), one_word):
@@ -173,9 +173,9 @@ def problem_type(values: Sequence[Any], name: str) -> str:
     if any(number != int(number) for number in numbers):
         return "regression"
     is_scale = word(name) in ("score", "similarity", "similarity_score", "rating")
-    # Codes of classes lie close together from 0 or 1 on; a scale of many steps is a measurement.
-    is_dense = min(numbers) in (0, 1) and max(numbers) < len(numbers) + 2
-    return "single_label_classification" if is_dense and not (is_scale and len(numbers) > 10) else "regression"
+    # Codes of classes are few, or lie close together; a scale of many steps is a measurement.
+    is_code = len(numbers) <= 10 or (min(numbers) in (-1, 0, 1) and max(numbers) < len(numbers) + 2)
+    return "single_label_classification" if is_code and not (is_scale and len(numbers) > 10) else "regression"
 
 
 def _mean_length(values: Sequence[Any]) -> float:

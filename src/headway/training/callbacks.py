@@ -210,11 +210,7 @@ class Evaluation(StepCallback):
         Raises:
             RecipeError: there is no metric of that name.
         """
-        if self._metric not in scores:
-            raise RecipeError(
-                f"training.metric_for_best_model: there is no metric {self._metric!r}."
-                f"{did_you_mean(self._metric, scores)} This task has {', '.join(sorted(scores))}."
-            )
+        check_metric(self._metric, scores)
         return scores[self._metric]
 
     def state_dict(self) -> dict[str, Any]:

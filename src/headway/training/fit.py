@@ -119,16 +119,13 @@ def fit(
             module.load_state_dict(saved["state_dict"])
             module.stream.position = module.stream.total_batches
             evaluation.evaluate(module, start_step)
-    elif score is not None and options.metric_for_best_model is not None:
-        # A misspelt name would otherwise show after the first epoch.
-        evaluation.value_of(score())
     is_done = start_step >= module.stream.total_steps or evaluation.is_stopped_early
     if not is_done:
         _check_room(module, paths.checkpoints)
         with _quiet():
-            trainer = _trainer(module, options, trainer_arguments, [history, evaluation, saving])
-        if trainer.world_size > 1:
-            raise RecipeError("trainer.devices: this version trains on one device. Set trainer.devices: 1.")
+            trainer = _trainer(
+                options, trainer_arguments, [history, evaluation, saving], accumulation=module.stream.accumulation
+            )
         if checkpoint is not None:
             logger.info("Resuming from step %d of %d.", start_step, module.stream.total_steps)
         with _clear_memory_errors(module), _quiet():
@@ -184,8 +181,18 @@ def check_trainer_arguments(arguments: Mapping[str, Any]) -> None:
             raise RecipeError(f"trainer.{name}: this is decided by {OWNED[name]}. Set it there.")
 
 
+def check_trainer(options: TrainingOptions, arguments: Mapping[str, Any]) -> None:
+    """Refuse what `fit` would refuse of a recipe, before anything is read.
+
+    Raises:
+        RecipeError: naming the argument of the trainer, or the option.
+    """
+    with _quiet():
+        _trainer(options, arguments, [], accumulation=1)
+
+
 def _trainer(
-    module: TrainingModule, options: TrainingOptions, arguments: Mapping[str, Any], callbacks: list[L.Callback]
+    options: TrainingOptions, arguments: Mapping[str, Any], callbacks: list[L.Callback], *, accumulation: int
 ) -> L.Trainer:
     check_trainer_arguments(arguments)
     is_terminal = sys.stderr.isatty()
@@ -201,10 +208,10 @@ def _trainer(
     if chosen["enable_progress_bar"]:
         callbacks = [RichProgressBar() if is_terminal else TQDMProgressBar(), *callbacks]
     try:
-        return L.Trainer(
+        trainer = L.Trainer(
             # One long epoch: see headway.training.loaders.
             max_epochs=1,
-            accumulate_grad_batches=module.stream.accumulation,
+            accumulate_grad_batches=accumulation,
             callbacks=callbacks,
             plugins=[WholeCheckpointIO()],
             enable_checkpointing=False,
@@ -215,6 +222,9 @@ def _trainer(
         )
     except (TypeError, ValueError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
         raise RecipeError(f"trainer: lightning.Trainer does not take these arguments: {error}") from error
+    if trainer.world_size > 1:
+        raise RecipeError("trainer.devices: this version trains on one device. Set trainer.devices: 1.")
+    return trainer
 
 
 @contextlib.contextmanager

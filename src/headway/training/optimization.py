@@ -86,6 +86,10 @@ def build_schedule(
                 return torch.optim.lr_scheduler.OneCycleLR(
                     optimizer, options.learning_rate, total_steps=total_steps + 1, cycle_momentum=False, **kwargs
                 )
+            case "reduce_lr_on_plateau":
+                # Scores come negated where more is better; torch's relative threshold takes an equal negative number
+                # for a better one.
+                return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, threshold_mode="abs", **kwargs)
             case name:
                 found: torch.optim.lr_scheduler.LRScheduler = get_scheduler(
                     name, optimizer, warmup, total_steps, kwargs or None

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+from headway.errors import DataError, RunBusyError
+from headway.predictor import Predictor
+from headway.recipe import Recipe
+from headway.run_dir import RunDir
+from headway.tasks.text_classification import TextClassification
+from headway.train import train
+
+
+def recipe_for(reviews_csv: Path, tiny_bert: Path, **sections: Any) -> dict[str, Any]:
+    return {
+        "task": "text-classification",
+        "data": {"train": str(reviews_csv), "validation": 0.2, "max_length": 16, **sections.pop("data", {})},
+        "model": {"model_name_or_path": str(tiny_bert)},
+        "optimization": {"learning_rate": 5e-3},
+        "training": {"max_steps": 6, "per_device_train_batch_size": 8, "bf16": False, **sections.pop("training", {})},
+        **sections,
+    }
+
+
+def test_a_run_holds_everything(finished_run: Path) -> None:
+    assert {path.name for path in finished_run.iterdir() if not path.name.startswith(".")} == {
+        "recipe.yaml", "manifest.json", "fingerprint.json", "checks.json", "before.json", "checkpoints", "tensorboard",
+        "history.csv", "metrics.json", "predictions", "model",
+    }  # fmt: skip
+    run = RunDir.open(finished_run)
+    metrics, manifest = run.read_metrics(), run.read_manifest()
+    assert metrics["main_metric"] == "accuracy"
+    assert metrics["metrics"].keys() == {"validation", "test"}
+    assert metrics["metrics"]["test"]["accuracy"]["value"] > 0.9
+    assert metrics["metrics"]["test"].keys() == metrics["baselines"]["majority"]["test"].keys()
+    assert metrics["baselines"].keys() == {"untrained", "majority", "tfidf_logistic_regression"}
+    assert metrics["baselines"]["majority"]["test"]["accuracy"]["value"] == 0.5
+    assert metrics["loss"]["test"] < 0.5
+    assert metrics["collapsed"] is False
+    assert {name: one["rows"] for name, one in manifest["data"].items()} == {"train": 32, "validation": 8, "test": 40}
+    assert manifest["tokens"]["train"]["rows_truncated"] == 0
+    assert manifest["seed"] == 0
+    assert manifest["created"].endswith("+00:00")
+
+
+def test_its_recipe_is_complete_and_repeats_it(finished_run: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load((finished_run / "recipe.yaml").read_text())
+    assert content["task"]["labels"] == ["bad", "good"]
+    assert content["training"]["seeds"] == [0]
+    recipe = Recipe.load(finished_run / "recipe.yaml", {"training.max_steps": 2, "training.baselines": False})
+    metrics = train(recipe, output_dir=tmp_path / "again")
+    assert metrics["baselines"] == {}
+    assert metrics["last_step"] == 2
+
+
+def test_predictions_have_their_place_and_match_the_metrics(finished_run: Path, reviews_csv: Path) -> None:
+    lines = (finished_run / "predictions" / "test.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [one["row"] for one in found] == list(range(40))
+    assert found[3]["where"] == f"{reviews_csv}, line 5"
+    accuracy = sum(one["value"] == one["gold"] for one in found) / 40
+    metrics = json.loads((finished_run / "metrics.json").read_text())
+    assert accuracy == metrics["metrics"]["test"]["accuracy"]["value"]
+
+
+# --- the model folder in other tools ----------------------------------------------------------------------------------
+
+TASKS: dict[str, tuple[dict[str, Any], list[Any]]] = {
+    "one label": ({}, ["red", "green", "blue"]),
+    "several labels": ({}, [["x"], ["x", "y"], []]),
+    "number": ({"problem_type": "regression"}, [0.0, 1.5, 3.0]),
+}
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_the_model_folder_gives_the_same_in_transformers(kind: str, tiny_bert: Path, tmp_path: Path) -> None:
+    options, labels = TASKS[kind]
+    rows = [{"text": f"{'film ' * (n % 5)} {n}", "label": labels[n % 3]} for n in range(30)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    recipe = recipe_for(path, tiny_bert, task={"type": "text-classification", **options})
+    train(Recipe.from_dict(recipe), output_dir=tmp_path / "run")
+    folder, predictor = tmp_path / "run" / "model", Predictor.load(tmp_path / "run")
+    texts = ["film film 3", "a red film", ""]
+    ours = list(predictor.stream(texts))
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        logits = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits
+    names = [model.config.id2label[number] for number in range(model.config.num_labels)]
+    if kind == "number":
+        assert [one.value for one in ours] == pytest.approx(logits[:, 0].tolist(), abs=1e-5)
+        return
+    shares = torch.softmax(logits, -1) if kind == "one label" else torch.sigmoid(logits)
+    theirs = pipeline("text-classification", model=str(folder), top_k=None)(texts)
+    for own, row, listed in zip(ours, shares.tolist(), theirs, strict=True):
+        assert own.detail["probabilities"] == pytest.approx(dict(zip(names, row, strict=True)), abs=1e-5)
+        assert own.detail["probabilities"] == pytest.approx({one["label"]: one["score"] for one in listed}, abs=1e-5)
+
+
+# --- several seeds ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def group(reviews_csv: Path, tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "group"
+    recipe = recipe_for(reviews_csv, tiny_bert, training={"seeds": [3, 1, 2], "max_steps": 5})
+    train(Recipe.from_dict(recipe), output_dir=folder)
+    return folder
+
+
+def test_several_seeds_give_mean_deviation_and_interval(group: Path) -> None:
+    metrics = json.loads((group / "metrics.json").read_text())
+    run = RunDir(group)
+    assert run.seeds == [1, 2, 3]
+    each = {seed: run.seed(seed).read_metrics() for seed in run.seeds}
+    losses = {one["loss"]["validation"] for one in each.values()}
+    assert len(losses) == 3
+    values = [each[seed]["metrics"]["validation"]["roc_auc"]["value"] for seed in (1, 2, 3)]
+    mean = sum(values) / 3
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / 2)
+    reach = 4.302653 * deviation / math.sqrt(3)  # Student's t with 2 degrees of freedom
+    assert metrics["metrics"]["validation"]["roc_auc"] == pytest.approx(
+        {"value": mean, "deviation": deviation, "low": mean - reach, "high": mean + reach}, abs=1e-6
+    )
+    assert metrics["seeds"].keys() == {"1", "2", "3"}
+    assert metrics["collapsed"] == [seed for seed in (3, 1, 2) if each[seed]["collapsed"]]
+
+
+def test_the_seed_with_the_best_validation_score_is_selected(group: Path) -> None:
+    metrics = json.loads((group / "metrics.json").read_text())
+    scores = {int(seed): one["validation"]["accuracy"] for seed, one in metrics["seeds"].items()}
+    assert scores[metrics["selected_seed"]] == max(scores.values())
+    assert RunDir.open(group).path == RunDir(group).seed(metrics["selected_seed"]).path
+    assert Predictor.load(group).predict("good").value in ("bad", "good")
+
+
+def test_each_seed_is_a_run_of_its_own(group: Path, reviews_csv: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    recipe = Recipe.load(group / "seed-2" / "recipe.yaml")
+    assert recipe.training.seeds == (2,)
+    train(recipe, output_dir=tmp_path / "alone")
+    weights = [
+        (folder / "model" / "model.safetensors").read_bytes() for folder in (group / "seed-2", tmp_path / "alone")
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_without_validation_rows_no_seed_is_chosen_by_the_test(
+    reviews_csv: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_for(
+        reviews_csv,
+        tiny_bert,
+        data={"validation": None, "test": str(reviews_csv)},
+        training={"seeds": [5, 0], "max_steps": 2, "baselines": False},
+    )
+    metrics = train(Recipe.from_dict(recipe), output_dir=tmp_path / "run")
+    assert metrics["selected_seed"] == 5
+    assert metrics["metrics"].keys() == {"test"}
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+def test_a_collapsed_run_is_flagged(
+    reviews_csv: Path, tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = recipe_for(reviews_csv, tiny_bert, training={"max_steps": 1, "baselines": False})
+    recipe["optimization"] = {"learning_rate": 1e-9}
+    metrics = train(Recipe.from_dict(recipe), output_dir=tmp_path / "run")
+    assert metrics["collapsed"] is True
+    assert "The model collapsed: it gives every row the same answer." in caplog.text
+
+
+def test_data_with_problems_are_not_trained_on(reviews_csv: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    path = tmp_path / "test.csv"
+    path.write_text("text,label\ngood film,good\nodd film,odd\n")
+    recipe = recipe_for(reviews_csv, tiny_bert, data={"test": str(path)})
+    with pytest.raises(DataError, match=r"test\.csv, line 3: column 'label' holds 'odd'"):
+        train(Recipe.from_dict(recipe), output_dir=tmp_path / "a")
+    recipe["task"] = {"type": "text-classification", "labels": ["bad", "good", "odd"]}
+    with pytest.raises(DataError, match=r"(?s)The data cannot be trained on:.*labels that train lacks \('odd'\)"):
+        train(Recipe.from_dict(recipe), output_dir=tmp_path / "b")
+    assert json.loads((tmp_path / "b" / "checks.json").read_text())["problems"][0]["name"] == "label_not_in_train"
+
+
+def test_oddities_of_the_data_are_said_once(
+    reviews_csv: Path, tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = recipe_for(
+        reviews_csv, tiny_bert, data={"test": str(reviews_csv)}, training={"max_steps": 1, "baselines": False}
+    )
+    train(Recipe.from_dict(recipe), output_dir=tmp_path / "run")
+    assert caplog.text.count("they are listed in") == 1
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_that_holds_something_else_is_left_alone(
+    resume: bool, reviews_csv: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(RunBusyError, match="is not empty and holds no run"):
+        train(Recipe.from_dict(recipe_for(reviews_csv, tiny_bert)), output_dir=tmp_path, resume=resume)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir() if path.name != ".lock"] == [
+        ("README.md", "mine")
+    ]
+
+
+def test_what_a_killed_run_left_half_written_is_swept(reviews_csv: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    orphans = [tmp_path / ".fingerprint.json.1.part", tmp_path / "predictions" / ".test.jsonl.1.part"]
+    recipe = recipe_for(reviews_csv, tiny_bert, training={"max_steps": 1, "baselines": False})
+    orphans[0].write_text("{")
+    train(Recipe.from_dict(recipe), output_dir=tmp_path, resume=True)
+    orphans[0].write_text("{")
+    orphans[1].write_text("{")
+    (tmp_path / "metrics.json").unlink()
+    train(Recipe.from_dict(recipe), output_dir=tmp_path, resume=True)
+    assert not any(path.exists() for path in orphans)
+
+
+def test_overwrite_replaces_a_run(reviews_csv: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(reviews_csv, tiny_bert, training={"max_steps": 1, "baselines": False})
+    train(Recipe.from_dict(recipe), output_dir=tmp_path)
+    with pytest.raises(RunBusyError, match="holds a finished run"):
+        train(Recipe.from_dict(recipe), output_dir=tmp_path)
+    recipe["training"]["max_steps"] = 2
+    assert train(Recipe.from_dict(recipe), output_dir=tmp_path, overwrite=True)["last_step"] == 2
+
+
+def test_class_weights_and_named_losses_reach_the_loss(
+    reviews_csv: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    loss = TextClassification.loss
+
+    def watch(self: Any, outputs: Any, batch: Any, criterion: Any) -> Any:
+        seen.append(criterion)
+        return loss(self, outputs, batch, criterion)
+
+    monkeypatch.setattr(TextClassification, "loss", watch)
+    recipe = recipe_for(reviews_csv, tiny_bert, training={"max_steps": 1, "baselines": False})
+    recipe["optimization"] |= {"class_weights": {"good": 3.0}, "loss": {"name": "focal", "gamma": 1.0}}
+    train(Recipe.from_dict(recipe), output_dir=tmp_path / "run")
+    assert seen[0].class_weights.tolist() == [1.0, 3.0]
+    assert seen[0].gamma == 1.0
+
+
+def test_the_run_directory_follows_from_the_recipe_and_the_task(
+    reviews_csv: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = recipe_for(reviews_csv, tiny_bert, training={"max_steps": 1, "baselines": False})
+    train(Recipe.from_dict(recipe))
+    assert Path("runs/text-classification/metrics.json").exists()
+    train(Recipe.from_dict({**recipe, "output_dir": "named"}))
+    assert (tmp_path / "named" / "metrics.json").exists()
+    assert os.environ["HEADWAY_CACHE"]
