@@ -92,7 +92,13 @@ def finished_run(tiny_bert: Path, reviews_csv: Path, tmp_path_factory: pytest.Te
         "data": {"train": str(reviews_csv), "validation": 0.2, "test": str(reviews_csv), "max_length": 16},
         "model": {"model_name_or_path": str(tiny_bert)},
         "optimization": {"learning_rate": 5e-3, "warmup_ratio": 0.1},
-        "training": {"num_train_epochs": 8, "per_device_train_batch_size": 8, "logging_steps": 2, "bf16": False},
+        "training": {
+            "num_train_epochs": 12,
+            "per_device_train_batch_size": 8,
+            "logging_steps": 2,
+            "bf16": False,
+            "metric_for_best_model": "loss",
+        },
     }
     train(Recipe.from_dict(recipe), output_dir=folder)
     return folder

@@ -45,6 +45,14 @@ def test_a_share_of_train_becomes_validation_with_the_same_labels(reviews_csv: P
     assert set(read_tables(recipe_for(reviews_csv, validation=0.25))["validation"].column("text")) == held_out
 
 
+def test_numbers_are_held_out_without_shares(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("text,label\n" + "".join(f"film {n},{n / 7}\n" for n in range(20)))
+    task = {"type": "text-classification", "problem_type": "regression"}
+    recipe = Recipe.from_dict({"task": task, "data": {"train": str(path), "validation": 0.2}})
+    assert {name: len(table) for name, table in read_tables(recipe).items()} == {"train": 16, "validation": 4}
+
+
 def test_validation_may_be_a_file_or_none(reviews_csv: Path) -> None:
     assert len(read_tables(recipe_for(reviews_csv, validation=str(reviews_csv)))["validation"]) == 40
     assert list(read_tables(recipe_for(reviews_csv, validation=None))) == ["train"]

@@ -93,14 +93,19 @@ class Predictor:
 
     def pairs(self, rows: Iterable[str | Row]) -> Iterator[tuple[Row, Prediction]]:
         """Return each row beside its prediction, in the order of the rows, holding a bounded number of them."""
-        ours, theirs = itertools.tee(self._row(row) for row in rows)
+        ours, theirs = itertools.tee(self.row(row) for row in rows)
         return zip(ours, self.inference.stream(theirs), strict=True)
 
     def stream(self, rows: Iterable[str | Row]) -> Iterator[Prediction]:
         """Return the predictions of rows that need not fit into memory, in their order."""
-        return self.inference.stream(self._row(row) for row in rows)
+        return self.inference.stream(self.row(row) for row in rows)
 
-    def _row(self, row: str | Row) -> Row:
+    def row(self, row: str | Row) -> Row:
+        """Return a row as the task reads it.
+
+        Raises:
+            DataError: it lacks a text, or holds something that is none.
+        """
         if isinstance(row, str):
             row = {self.task.columns[0].name: row}
         known = {column.name for column in self.task.columns}

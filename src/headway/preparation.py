@@ -48,12 +48,11 @@ def read_tables(recipe: Recipe) -> dict[str, Table]:
     data, columns = recipe.data, recipe.task.columns
     tables = {"train": Table.read(data.train, options=data, columns=columns, need_gold=True)}
     if isinstance(data.validation, float):
-        label = next((column.name for column in columns if column.is_gold), None)
         tables["train"], tables["validation"] = split(
             tables["train"],
             share=data.validation,
             seed=data.split_seed,
-            stratify_by=label if data.stratify and label in tables["train"].column_names else None,
+            stratify_by=recipe.task.stratify_by if data.stratify else None,
         )
     elif data.validation is not None:
         tables["validation"] = Table.read(data.validation, options=data, columns=columns, need_gold=True)
@@ -135,8 +134,10 @@ def check_recipe(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> tuple[di
 
     Raises:
         DataError: the rows cannot even be read.
+        RecipeError: what the recipe names for them (loss, class weights) does not suit them.
     """
     prepared = prepare(recipe, read_tables(recipe), tokenizer)
+    build_criterion(recipe, prepared)
     report = check_data(prepared)
     return {name: len(table) for name, table in prepared.tables.items()}, report
 

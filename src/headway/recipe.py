@@ -22,6 +22,9 @@ TASKS = {
     "text-classification": "headway.tasks.text_classification.TextClassification",
 }
 
+MAX_VALUES = 10_000
+"""Values that a recipe may hold, its aliases written out."""
+
 # Names that users of other tools type, and what they are called here.
 ALIASES = {
     "lr": "optimization.learning_rate",
@@ -212,6 +215,7 @@ def parse_yaml(text: str, *, source: str) -> dict[str, Any]:
     """
     try:
         content = yaml.load(text, Loader=_Loader)
+        _check_aliases(content, {})
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -225,12 +229,38 @@ def parse_yaml(text: str, *, source: str) -> dict[str, Any]:
     return content
 
 
+def _check_aliases(content: Any, sizes: dict[int, int]) -> int:
+    """Return how many values a content would hold with each alias written out.
+
+    Raises:
+        ValueError: they are far more than a recipe needs, or without end.
+    """
+    if not isinstance(content, dict | list):
+        return 1
+    if id(content) not in sizes:
+        sizes[id(content)] = 0
+        parts = content.values() if isinstance(content, dict) else content
+        sizes[id(content)] = 1 + sum(_check_aliases(part, sizes) for part in parts)
+    size = sizes[id(content)]
+    if not 0 < size <= MAX_VALUES:
+        found = f"more than {MAX_VALUES:,} values" if size else "a value that holds itself"
+        raise ValueError(f"its aliases (*name) stand for {found}; write out what you need")
+    return size
+
+
 def parse_value(text: str) -> Any:
-    """Return one value of the command line as YAML would read it: a number, a list, a word."""
+    """Return one value of the command line as YAML would read it: a number, a list, a word.
+
+    Lists and mappings are written in brackets. All else that is no number is taken as it stands, so that a delimiter
+    of ``|`` or ``:`` needs no second pair of quotes.
+    """
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
+        value = yaml.load(text, Loader=_Loader)
+        _check_aliases(value, {})
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
+    is_written_so = text.lstrip().startswith(("[", "{", "'", '"'))
+    return value if is_written_so or not isinstance(value, str | list | dict) else text
 
 
 def parse_overrides(tokens: Sequence[str]) -> dict[str, Any]:
@@ -248,7 +278,7 @@ def parse_overrides(tokens: Sequence[str]) -> dict[str, Any]:
             raise RecipeError(f"{token!r} is not an option. Options are written --section.option VALUE.")
         name = ".".join(part.replace("-", "_") for part in name.split("."))
         if not has_value:
-            if not remaining:
+            if not remaining or remaining[0].startswith("--"):
                 raise RecipeError(f"--{name} needs a value.")
             value = remaining.pop(0)
         overrides[name] = parse_value(value)
@@ -325,9 +355,10 @@ def _right_name(place: str) -> str:
     word = place.rpartition(".")[2]
     if word in ALIASES:
         return f" Here it is called {ALIASES[word]}."
-    section = place.partition(".")[0]
-    # The section that was meant first: `training.save_step` is more likely there than anywhere else.
-    for names in ([name for name in option_names() if name.startswith(f"{section}.")], option_names()):
+    section, dot, _ = place.partition(".")
+    # What stands in that place comes first: `training.save_step` is more likely there than anywhere else.
+    beside = [name for name in option_names() if name.startswith(f"{section}.")] if dot else list(Recipe.model_fields)
+    for names in (beside, option_names()):
         by_word = {name.rpartition(".")[2]: name for name in names}
         if near := did_you_mean(word, by_word):
             found = near.split("'")[1]

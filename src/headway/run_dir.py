@@ -15,6 +15,7 @@ from headway.errors import RunBusyError, RunError
 from headway.files import read_json, whole_writes
 
 SPLITS = ("train", "validation", "test")
+WRITER_FILES = (".lock", ".writer")
 
 
 class RunDir:
@@ -47,6 +48,11 @@ class RunDir:
         """The seeds of a group in ascending order; empty for a single run."""
         numbers = (folder.name.removeprefix("seed-") for folder in self.path.glob("seed-*") if folder.is_dir())
         return sorted(int(number) for number in numbers if number.isdecimal())
+
+    @property
+    def held(self) -> list[Path]:
+        """What lies in the folder, beside the two files of its writer."""
+        return [path for path in self.path.iterdir() if path.name not in WRITER_FILES]
 
     @property
     def is_run(self) -> bool:
@@ -91,11 +97,16 @@ class RunDir:
     def writer(self) -> Iterator[None]:
         """Hold the right to write here; the lock falls with the process, however it ends.
 
+        A folder that was made for it, and in which nothing was written, is gone afterwards.
+
         Raises:
             RunBusyError: another process holds it; its host and process number are named.
             RunError: the folder cannot be made.
         """
         holder = self.path / ".writer"
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        if file := next((place for place in (self.path, *self.path.parents) if place.is_file()), None):
+            raise RunError(f"{file} is a file, so it cannot be a run directory. Choose another --output_dir.")
         with whole_writes(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(self.path / ".lock")
@@ -114,4 +125,10 @@ class RunDir:
             yield
         finally:
             holder.unlink(missing_ok=True)
+            # Who waits for a lock that is removed under him asks for it anew (filelock looks at its links).
+            with contextlib.suppress(OSError):
+                if not self.held:
+                    (self.path / ".lock").unlink(missing_ok=True)
+                for folder in made:
+                    folder.rmdir()
             lock.release()

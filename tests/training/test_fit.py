@@ -79,32 +79,23 @@ def test_a_misspelt_metric_is_named_before_training(
         train(recipe, output_dir=tmp_path / "run")
 
 
+@pytest.mark.parametrize(("metric", "best"), [("mae", 2), ("spearman", 3), (None, 3)])
 def test_the_best_weights_are_those_of_the_chosen_metric_in_its_own_direction(
-    reviews_csv: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    metric: str | None, best: int, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = iter([{"mae": 3.0, "spearman": 0.1}, {"mae": 1.0, "spearman": 0.2}, {"mae": 2.0, "spearman": 0.9}] * 2)
     path = tmp_path / "scores.csv"
     path.write_text("text,label\n" + "".join(f"film {n},{n}\n" for n in range(20)))
-    evaluate = TextClassification.evaluate
-
-    def scripted(self: Any, predictions: Any, rows: Any) -> dict[str, float]:
-        return next(found) | {"mse": 0.0}
-
-    for metric, best in (("mae", 2), ("spearman", 3), (None, 3)):
-        # The first call asks whether the metric exists.
-        found = iter(([{"mae": 9.0, "spearman": 0.0}] if metric else []) + [
-            {"mae": 3.0, "spearman": 0.1}, {"mae": 1.0, "spearman": 0.2}, {"mae": 2.0, "spearman": 0.9},
-        ])  # fmt: skip
-        recipe = recipe_for(
-            path,
-            tiny_bert,
-            task={"type": "text-classification", "problem_type": "regression"},
-            training={"max_steps": 3, "eval_steps": 1, "metric_for_best_model": metric},
-        )
-        monkeypatch.setattr(TextClassification, "evaluate", scripted)
-        metrics = train(recipe, output_dir=tmp_path / str(metric))
-        monkeypatch.setattr(TextClassification, "evaluate", evaluate)
-        assert metrics["best_step"] == best
+    found = [{"mae": 3.0, "spearman": 0.1}, {"mae": 1.0, "spearman": 0.2}, {"mae": 2.0, "spearman": 0.9}]
+    # The first call asks whether a metric that the recipe names exists.
+    scripted = iter(found if metric is None else [found[0], *found])
+    monkeypatch.setattr(TextClassification, "evaluate", lambda *_: next(scripted))
+    recipe = recipe_for(
+        path,
+        tiny_bert,
+        task={"type": "text-classification", "problem_type": "regression"},
+        training={"max_steps": 3, "eval_steps": 1, "metric_for_best_model": metric},
+    )
+    assert train(recipe, output_dir=tmp_path / "run")["best_step"] == best
 
 
 def test_early_stopping_ends_the_run(

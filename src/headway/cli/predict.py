@@ -8,11 +8,14 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from headway.cli.train import Overrides
+
+if TYPE_CHECKING:
+    from headway.predictor import Predictor
 
 
 def predict(
@@ -23,7 +26,7 @@ def predict(
     text_pair: str | None = None,
     data: str | None = None,
     output: str | None = None,
-    batch_size: int = 64,
+    batch_size: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 64,
     allow_user_code: bool = False,
     json_: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
@@ -43,7 +46,7 @@ def predict(
         allow_user_code: Import the classes of your own that the run names.
         json_: Print one text's prediction as JSON, too.
     """
-    from headway.errors import RecipeError, RunBusyError
+    from headway.errors import RecipeError, RunBusyError, RunError
     from headway.predictor import Predictor
     from headway.recipe import parse_overrides
 
@@ -53,6 +56,8 @@ def predict(
         raise RecipeError("Give exactly one of --text TEXT, --data FILE, or - for standard input.")
     if output is not None and Path(output).exists():
         raise RunBusyError(f"{output} exists already. Remove it or choose another --output.")
+    if output is not None and not Path(output).parent.is_dir():
+        raise RunError(f"There is no folder {Path(output).parent} to write {output} in. Make it first.")
     predictor = Predictor.load(run, allow_user_code=allow_user_code, batch_size=batch_size)
     if text is not None:
         row = {"text": text} if text_pair is None else {"text": text, "text_pair": text_pair}
@@ -63,7 +68,7 @@ def predict(
     if data is not None:
         rows: Iterator[Any] = iter(predictor.read(data, parse_overrides(options)))
     else:
-        rows = _standard_input()
+        rows = _standard_input(predictor)
     with _output(output) as file:
         for row, prediction in predictor.pairs(rows):
             record = {**row, "value": prediction.value, "score": prediction.score, **prediction.detail}
@@ -72,16 +77,21 @@ def predict(
                 file.flush()
 
 
-def _standard_input() -> Iterator[Any]:
+def _standard_input(predictor: Predictor) -> Iterator[Any]:
     from headway.errors import DataError
 
     for number, line in enumerate(sys.stdin.buffer, start=1):
         try:
             text = line.decode("utf-8").rstrip("\r\n")
-            yield json.loads(text) if text.startswith("{") else text
+            yield predictor.row(json.loads(text) if text.startswith("{") else text)
+        except DataError as error:
+            raise DataError(f"standard input, line {number}: {error}") from None
         except UnicodeDecodeError as error:
-            raise DataError(f"standard input, line {number}: not UTF-8 at byte {error.start}.") from None
-        except ValueError as error:
+            raise DataError(
+                f"standard input, line {number}: not UTF-8 at byte {error.start} of the line. Convert it first, for "
+                "example with: iconv -f cp1252 -t utf-8"
+            ) from None
+        except (ValueError, RecursionError) as error:
             raise DataError(f"standard input, line {number}: not a JSON object: {error}.") from None
 
 

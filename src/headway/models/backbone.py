@@ -17,6 +17,7 @@ from typing import Any
 from torch import nn
 
 from headway.errors import ModelError, RecipeError
+from headway.importing import load_class
 from headway.models import heads
 from headway.models.folder_checks import Weights, check_folder
 from headway.models.freezing import freeze
@@ -193,6 +194,8 @@ def load_backbone(options: ModelOptions, *, allow_user_code: bool = True) -> Bac
                 f"The recipe of this run asks to run code of the model {name!r}, which is not allowed here."
             )
         check_head_is_ours(options.head.name, where="The recipe of this run")
+    if options.head.name != "default":
+        load_class(options.head.name, known=heads.KNOWN, option="model.head", base=nn.Module)
     location = locate(name, revision=options.revision, trust_remote_code=trust)
     weights = check_folder(location.folder, trust_remote_code=trust)
     sha256 = sha256_of_weights(weights)

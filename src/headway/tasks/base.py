@@ -75,6 +75,11 @@ class Task(Options, ABC):
     def model_kind(self) -> str:
         """What `build_model` asks the backbone for: a key of `headway.models.backbone.KINDS`."""
 
+    @property
+    def stratify_by(self) -> str | None:
+        """The column of which each value gives up the same share of its rows to validation, where there is one."""
+        return None
+
     # --- before training -----------------------------------------------------------------------------------------
 
     def prepare(self, table: Table, seed: int) -> Table:

@@ -75,6 +75,11 @@ class TextClassification(Task):
                 return "accuracy"
 
     @property
+    def stratify_by(self) -> str | None:
+        """The label; numbers differ from row to row and have no shares."""
+        return None if self.problem_type == "regression" else "label"
+
+    @property
     def lower_is_better(self) -> frozenset[str]:
         """The two distances of a regression."""
         return frozenset({"mse", "mae"})

@@ -259,6 +259,19 @@ class Saving(StepCallback):
         self._request.check(saved=f"The run is saved at step {step}. Go on with: {self._resume}")
 
 
+def check_metric(name: str, scores: Scores) -> None:
+    """Complain if the metric that is to choose the best weights is not measured.
+
+    Raises:
+        RecipeError: there is no metric of that name.
+    """
+    if name not in scores:
+        raise RecipeError(
+            f"training.metric_for_best_model: there is no metric {name!r}.{did_you_mean(name, scores)} This task has "
+            f"{', '.join(sorted(scores))}."
+        )
+
+
 def load_best(checkpoints: Path, module: TrainingModule, step: int) -> None:
     """Put the weights that scored best back into the model."""
     checkpoint = WholeCheckpointIO().load_checkpoint(best_path(checkpoints, step))

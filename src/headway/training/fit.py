@@ -128,6 +128,8 @@ def fit(
             )
         if checkpoint is not None:
             logger.info("Resuming from step %d of %d.", start_step, module.stream.total_steps)
+        # transformers loads models in evaluation mode and Lightning keeps the mode it finds: without this, no dropout.
+        module.train()
         with _clear_memory_errors(module), _quiet():
             # torch.load by Lightning itself is never reached: the checkpoint goes through WholeCheckpointIO.
             trainer.fit(module, train_dataloaders=module.stream, ckpt_path=checkpoint, weights_only=True)
