@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-from tests.bad_inputs import RECIPE, REVIEWS, ROWS, TRAIN, BadInput
+import pytest
+from tests.bad_inputs import REVIEWS, ROWS, TRAIN, BadInput
 
 CHECK = ("check", "recipe.yaml")
 
@@ -52,21 +52,33 @@ def _parquet() -> bytes:
 
 TSV = "\n".join(row.replace(",", "\t") for row in ["text,label", *ROWS])
 SPLIT = REVIEWS.replace("label", "score").replace("good", "4.5").replace("bad", "1.25")
+# A byte order mark, CRLF, and quotes that are characters like any other: one begins a text, another ends a later one.
+PARAPHRASES = "".join([
+    "\ufeffQuality\t#1 String\t#2 String\r\n",
+    *(f"{n % 2}\tthe book was great {n}\tthe book {n} is good\r\n" for n in range(24)),
+    '1\t"We liked it\tThey liked it\r\n', "0\tthe soup was cold\tit was hot\r\n",
+    "1\tthe room was small\ta small room\r\n", '0\tthe song was sad"\ta sad song\r\n',
+]).encode()  # fmt: skip
+PAIRS = (
+    "--data.train", "pairs.tsv", "--data.columns.text", "#1 String", "--data.columns.text_pair", "#2 String",
+    "--data.columns.label", "Quality",
+)  # fmt: skip
 REGRESSION = "--task.problem_type regression --data.columns.label score"
 
 ENCODINGS = (
     _data("latin-1-byte", csv("the café was great,good", encoding="latin-1"),
-          "line 4, byte 70", "cp1252", "data.encoding"),
+          "line 4, byte 65", "b'\\xe9'", "cp1252", "data.encoding"),
     _data("latin-1-many", csv(*["le café était très bon,good"] * 30, encoding="latin-1"),
           "line 4,", "line 23,", "... and 10 more", "cp1252"),
     _data("utf-16", REVIEWS.encode("utf-16"), "UTF-16", "data.encoding: utf-16"),
     _data("utf-16-without-mark", REVIEWS.encode("utf-16-le"), "NUL", "data.encoding: utf-16-le"),
-    _data("utf-8-cut-at-the-end", REVIEWS.encode() + "the café".encode()[:-1], "line 26", "utf-8"),
+    _data("utf-8-cut-at-the-end", REVIEWS.encode() + "the café".encode()[:-1], "line 26", "cut short"),
     _data("encodings-mixed", csv("the café was great,good") + "the café was great,good\n".encode("latin-1"),
           "line 27", "mixes encodings"),
-    _data("surrogate-encoded", csv() + b"half \xed\xa0\xbd a smile,good\n", "line 26", "utf-8"),
+    _data("surrogate-encoded", csv() + b"half \xed\xa0\xbd a smile,good\n", "line 26", "surrogate"),
     _data("nul-byte", csv("the bo\0ok was great,good"), "line 4", "NUL", "Remove it"),
-    _data("encoding-named-wrongly", csv("the café was great,good"), "line 4", "ascii", options="--data.encoding ascii"),
+    _data("encoding-named-wrongly", csv("the café was great,good"), "line 4", "is not ascii", "leave data.encoding out",
+          options="--data.encoding ascii"),
 )  # fmt: skip
 
 QUOTES = (
@@ -79,8 +91,10 @@ QUOTES = (
           "quotes"),
     _data("backslash-before-quote", csv(r'"he said \"hi\" twice",good'), "line 4", "backslash"),
     _other("tsv-quote-swallows-rows", "reviews.tsv",
-           TSV + '\n"the book\tgood\nthe film\tbad\nthe "food"\tgood\nthe "room\tbad\nthe soup"\tbad\n',
-           "line 26", "quote", "data.quoting: none"),
+           TSV + '\n"the book\tgood\nthe film\tbad\nthe food"\tgood\n', "line 26", "swallowed 3 lines",
+           "data.quoting: none"),
+    BadInput("paraphrases-read-as-quoted", ("pairs.tsv, line 26", "swallowed 4 lines", "data.quoting: none"), 3,
+             ("train", "recipe.yaml", *PAIRS), {"pairs.tsv": PARAPHRASES}),
 )  # fmt: skip
 
 SHAPES = (
@@ -115,8 +129,10 @@ VALUES = (
     _data("label-01-is-not-1", REVIEWS.replace("good", "01").replace("bad", "1"), "line 2", "'01'", "(1, 2)",
           options="--task.labels ['1','2']"),
     _data("label-of-one-kind", REVIEWS.replace("bad", "good"), "only 'good'", "at least 2"),
-    _data("labels-are-measurements", "\n".join(["text,label", *(f"text {n},{n / 7:.3f}" for n in range(60))]),
-          "60 different numbers", "task.problem_type: regression"),
+    _data("labels-are-measurements", "\n".join(["text,label", *(f"text {n},{n % 30 / 7:.3f}" for n in range(60))]),
+          "30 different numbers", "task.problem_type: regression"),
+    _data("labels-all-different", "\n".join(["text,label", *(f"text {n},{n / 7:.3f}" for n in range(60))]),
+          "60 different values of 'label'", "task.problem_type: regression"),
     BadInput("label-in-validation-only", ("more.csv, line 3", "'mixed'", "good"), 3,
              (*TRAIN, "--data.validation", "more.csv"), {"more.csv": "text,label\nfine,good\nso so,mixed\n"}),
     BadInput("labels-named-by-half", ("reviews.csv, line 3", "'bad'", "data.label_names"), 3,
@@ -125,8 +141,9 @@ VALUES = (
     _data("number-is-nan", SPLIT + "so so,nan\n", "line 26", "'nan'", "finite number", options=REGRESSION),
     _data("number-is-infinite", SPLIT + "so so,1e999\n", "line 26", "'1e999'", "finite number", options=REGRESSION),
     _data("number-with-a-comma", SPLIT + 'so so,"3,5"\n', "line 26", "'3,5'", "finite number", options=REGRESSION),
-    _data("numbers-all-alike", SPLIT.replace("4.5", "1.25"), "same number", "nothing to learn", options=REGRESSION),
-    _data("texts-all-empty", "text,label\n" + ",good\n,bad\n" * 12, "text", "data.columns"),
+    BadInput("numbers-all-alike", ("train", "same number, 1.25", "nothing to learn", "data.columns"), 3,
+             (*TRAIN, *REGRESSION.split()), {"reviews.csv": SPLIT.replace("4.5", "1.25")}),
+    _data("texts-all-empty", "text,label\n" + ",good\n,bad\n" * 12, "1 different texts", "data.columns"),
     _other("json-text-is-a-number", "reviews.jsonl", _jsonl('{"text": 5, "label": "good"}'), "line 3", "5 (int)"),
     _other("json-text-is-null", "reviews.jsonl", _jsonl('{"text": null, "label": "good"}'), "line 3", "null"),
     _other("json-label-is-null", "reviews.jsonl", _jsonl('{"text": "fine", "label": null}'), "line 3", "null"),
@@ -175,6 +192,12 @@ def _in_place_of_reviews(make: object) -> object:
     return arrange
 
 
+def _unreadable(path: Path) -> None:
+    if not Path("/proc/self/mem").exists():
+        pytest.skip("only Linux has this file")
+    path.symlink_to("/proc/self/mem")
+
+
 def _file(name: str, make: object, *says: str) -> BadInput:
     return BadInput(name, ("reviews.csv", *says), 3, arrange=_in_place_of_reviews(make))  # type: ignore[arg-type]
 
@@ -182,13 +205,13 @@ def _file(name: str, make: object, *says: str) -> BadInput:
 FILES = (
     BadInput("file-missing", ("review.csv", "Did you mean 'reviews.csv'?"), 3, (*TRAIN, "--data.train", "review.csv")),
     BadInput("file-in-no-folder", ("no folder data",), 3, (*TRAIN, "--data.train", "data/reviews.csv")),
-    _file("file-is-a-folder", lambda path: path.mkdir(), "a folder for each label", "0 files"),
+    _file("file-is-a-folder", lambda path: path.mkdir(), "folder for each label", "0 files", "name that file"),
     _file("file-is-a-pipe", os.mkfifo, "pipe", "Write its content to a file"),
     _file("file-is-a-device", lambda path: path.symlink_to("/dev/zero"), "device"),
     _file("file-links-to-itself", lambda path: path.symlink_to(path.name), "cannot be opened", "symbolic links"),
     _file("file-links-to-nothing", lambda path: path.symlink_to("gone.csv"), "a link to a file that does not exist"),
     # Any user may open it and none may read it, unlike a file without permissions, which root may.
-    _file("file-refused-by-the-system", lambda path: path.symlink_to("/proc/self/mem"), "cannot be read"),
+    _file("file-refused-by-the-system", _unreadable, "cannot be read"),
     BadInput("line-files-of-unequal-length", ("texts.txt has 2", "labels.txt has 3", "same number of lines"), 3,
              (*TRAIN, "--data.train", "[texts.txt, labels.txt]", "--data.column_names", "[text, label]"),
              {"texts.txt": "fine\nawful\n", "labels.txt": "good\nbad\ngood\n"}),
@@ -208,12 +231,46 @@ DATA = (*ENCODINGS, *QUOTES, *SHAPES, *VALUES, *JSON, *DISGUISES, *FILES)
 
 
 def _odd(name: str, content: bytes | str, *says: str, options: str = "") -> BadInput:
-    return BadInput(name, says, 0, (*CHECK, *options.split()), {"reviews.csv": content, "recipe.yaml": RECIPE})
+    return BadInput(name, says, 0, (*CHECK, *options.split()), {"reviews.csv": content})
 
+
+ALL_WELL = ("Rows: train 22, validation 2", "0 problems, 0 warnings")
+PREDICTED = ("NA", "None", "null", "nan", "007", "1e5", "", "  two  blanks  ", "=cmd|'/c calc'!A1")
 
 ACCEPTED = (
-    _odd("text-of-10-megabytes", csv(f"{'a' * 10_000_000},good"), "Rows: train 22, validation 3",
-         "longer than 100,000 characters: 1", "tokens of train", "lost to data.max_length"),
-    _odd("texts-that-say-nothing", csv("NA,good", "None,bad", "null,good", "nan,bad", "1e5,good", "007,bad"),
-         "train 27, validation 3", "0 problems"),
+    _odd("byte-order-mark", b"\xef\xbb\xbf" + REVIEWS.encode(), *ALL_WELL),
+    _odd("line-ends-cr", REVIEWS.replace("\n", "\r"), *ALL_WELL),
+    _odd("line-ends-mixed", REVIEWS.replace("good\n", "good\r\n"), *ALL_WELL),
+    _odd("no-line-end-at-the-end", REVIEWS.rstrip("\n"), *ALL_WELL),
+    _odd("blank-lines-between", REVIEWS.replace("\n", "\n\n"), *ALL_WELL),
+    _odd("columns-that-nobody-asked-for", REVIEWS.replace(",", ",7,").replace("text,7", "text,stars"), *ALL_WELL),
+    _odd("quotes-doubled", csv('"he said ""hi, bye"" twice",good'), "Rows: train 23", "0 warnings"),
+    _odd("line-end-in-quotes", csv('"the book\nwas great",good'), "Rows: train 23", "0 warnings"),
+    _odd("rows-swallowed-perhaps", csv('"the book was great,good\nthe film was awful,bad\nthe soup",good'),
+         "Rows: train 23", "line 4", "may have swallowed rows", "0 problems"),
+    _odd("single-quotes", REVIEWS.replace("the ", "'the ").replace(",", "',").replace("text'", "text"),
+         "single quotes", "part of the text"),
+    _odd("quote-after-a-blank", csv(' "the book was great",good'), "a blank and then a quote", "0 problems"),
+    _odd("excel-names-the-delimiter", "sep=;\n" + REVIEWS.replace(",", ";"), "Rows: train 22", "'sep=;'", "0 problems"),
+    _odd("delimiter-at-the-end-of-all-rows", REVIEWS.replace("good\n", "good,\n").replace("bad\n", "bad,\n"),
+         "all 24 rows end in ','", "0 problems"),
+    _odd("text-blank", csv("  ,good"), "empty or blank column 'text': 1", "reviews.csv, line 4", "0 problems"),
+    _odd("text-of-10-megabytes", csv(f"{'a' * 10_000_000},good"), "Rows: train 23, validation 2",
+         "longer than 100,000 characters: 1", "reviews.csv, line 4", "tokens of train", "lost to data.max_length"),
+    _odd("text-in-the-wrong-encoding-before", csv("the cafÃ© was great,good"), "wrong encoding", "line 4"),
+    _odd("text-with-two-labels", csv(ROWS[0].replace("good", "bad")), "under another label: 1", "line 2", "line 4"),
+    _odd("text-written-in-odd-characters", csv("a\u200b \u202ereview\u202c 🙂 e" + "\u0301" * 5000 + ",good"),
+         "Rows: train 23", "0 problems"),
+    _odd("label-in-two-spellings", csv("the book was great,Good"), "case, blanks or Unicode form", "'Good'", "line 4"),
+    _odd("label-as-a-fraction", REVIEWS.replace("good", "1.0").replace("bad", "0.0"), "numbers written as fractions: 2"),
+    _odd("label-of-one-row", csv("the book was fair,mixed"), "with one row only", "mixed", "0 problems"),
+    _odd("labels-01-and-1-and-1.0", csv("the book was fair,01", "the film was fair,1", "the room was fair,1.0"),
+         "with one row only: 3", "line 4", "line 5", "line 6", "0 problems"),
+    BadInput("rows-shared-with-test", ("Rows of test whose text is also in train: 22", "0 problems"), 0,
+             (*CHECK, "--data.test", "reviews.csv")),
+    BadInput("paraphrases-read-as-they-are", ("Rows: train 25, validation 3", "0 problems"), 0,
+             (*CHECK, *PAIRS, "--data.quoting", "none"), {"pairs.tsv": PARAPHRASES}),
+    BadInput("texts-that-look-like-nothing", tuple(json.dumps({"text": text})[:-1] for text in PREDICTED), 0,
+             ("predict", "run", "-"), needs_run=True, standard_input="\n".join([*PREDICTED, ""]).encode()),
 )  # fmt: skip
+"""Each with what the command prints on its standard output."""

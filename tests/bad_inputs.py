@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from filelock import FileLock
 
 ROWS = [
     f"the {noun} was {word},{label}"
@@ -43,16 +45,15 @@ class BadInput:
     """Whether a finished run lies in `run`."""
     standard_input: bytes = b""
 
-    def write(self, folder: Path, *, backbone: Path, run: Path | None) -> None:
-        """Lay out everything in an empty folder."""
+    def write(self, folder: Path, *, backbone: Path, run: Path | None) -> object:
+        """Lay out everything in an empty folder, and return what must be held on to meanwhile."""
         (folder / "backbone").symlink_to(backbone)
         if run is not None:
             shutil.copytree(run, folder / "run")
         for name, content in {"recipe.yaml": RECIPE, "reviews.csv": REVIEWS, **self.files}.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        if self.arrange is not None:
-            self.arrange(folder)
+        return None if self.arrange is None else self.arrange(folder)
 
 
 # --- recipes ----------------------------------------------------------------------------------------------------------
@@ -80,8 +81,8 @@ RECIPES = (
         "line 5, column 1", "'task' stands twice",
     ),
     _recipe("yaml-python-object", "task: !!python/object/apply:os.getcwd []\n", "line 1, column 7", "python/object"),
-    _recipe("yaml-alias-bomb", _BOMB + RECIPE, "line 3, column 5", "alias"),
-    _recipe("yaml-alias-of-itself", RECIPE + "trainer: &t {again: *t}\n", "line 5", "alias"),
+    _recipe("yaml-alias-bomb", _BOMB + RECIPE, "aliases", "1,000,000 values", "write out"),
+    _recipe("yaml-alias-of-itself", RECIPE + "trainer: &t {again: *t}\n", "aliases", "holds itself"),
     _recipe("recipe-empty", "", "a recipe is a mapping"),
     _recipe("recipe-is-a-list", "- task: text-classification\n", "a recipe is a mapping", "task"),
     _recipe("recipe-is-a-sentence", "text classification of reviews\n", "a recipe is a mapping"),
@@ -120,6 +121,7 @@ RECIPES = (
     _option("encoding-unknown", "--data.encoding utf-99", "data.encoding", "cp1252", "'utf-99'"),
     _option("delimiter-of-two-characters", "--data.delimiter ::", "data.delimiter", "one character", "'::'"),
     _option("override-without-value", "--training.seeds", "--training.seeds", "needs a value"),
+    _option("override-without-value-before-another", "--data.format --training.seeds [1]", "--data.format", "needs a"),
     _option("override-without-dashes", "training.seeds=[1]", "'training.seeds=[1]'", "--section.option"),
     _option("column-of-no-task", "--data.columns.txt text", "data.columns", "'txt'", "Did you mean 'text'?"),
     _option("loss-unknown", "--optimization.loss focl", "optimization.loss", "Did you mean 'focal'?"),
@@ -198,7 +200,7 @@ MODELS = (
     BadInput("model-name-offline", ("'bert-base-uncased'", "hub", "minilm"), 4,
              command=(*TRAIN, "--model.model_name_or_path", "bert-base-uncased")),
     BadInput("model-revision-of-a-folder", ("model.revision",), 2, command=(*TRAIN, "--model.revision", "v2")),
-    _model("weights-missing", lambda folder: (folder / "model.safetensors").unlink(), "no weights", "model.safetensors"),
+    _model("weights-missing", lambda folder: (folder / "model.safetensors").unlink(), "no weights: expected model.safe"),
     _model("weights-as-pickle", _only_pickle, "pytorch_model.bin", "safetensors", "save_pretrained"),
     _model("weights-are-a-git-lfs-pointer",
            lambda folder: (folder / "model.safetensors").write_text(_POINTER), "git lfs pull"),
@@ -216,7 +218,7 @@ MODELS = (
            "auto_map", "runs no code", "trust_remote_code"),
     _model("config-names-a-kernel",
            lambda folder: _change(folder / "config.json", _attn_implementation="owner/kernel"), "'owner/kernel'"),
-    _model("tokenizer-missing", lambda folder: [path.unlink() for path in folder.glob("[tv]*o*")], "no tokenizer"),
+    _model("tokenizer-missing", lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer", "tokenizer.json"),
     _model("tokenizer-larger-than-model", _longer_tokenizer, "tokens", "embeddings for", "not belong together"),
     _model("tokenizer-damaged", lambda folder: _cut(folder / "tokenizer.json"), "tokenizer"),
 )  # fmt: skip
@@ -237,6 +239,13 @@ def _unfinished(run: Path) -> None:
     (run / "metrics.json").unlink()
 
 
+def _another_writer(run: Path) -> FileLock:
+    (run / ".writer").write_text("process 4711 on another-host")
+    lock = FileLock(run / ".lock")
+    lock.acquire()
+    return lock
+
+
 RUNS = (
     BadInput("run-missing", ("no run directory 'runs/reviews'", "headway runs"), 5,
              command=("predict", "runs/reviews", "--text", "a lovely book")),
@@ -249,12 +258,16 @@ RUNS = (
     _run("run-exists", "train recipe.yaml --output_dir run", 8, "run holds a finished run", "--resume", "--overwrite"),
     _run("overwrite-by-broken-data", "train recipe.yaml --output_dir run --overwrite", 3, "reviews.csv is empty",
          files={"reviews.csv": ""}),
-    _run("resume-with-another-recipe", "train recipe.yaml --output_dir run --resume", 2, "run cannot be resumed",
-         "recipe.training.num_train_epochs: 8.0 -> 1.0"),
+    _run("resume-with-another-recipe",
+         "train run/recipe.yaml --output_dir run --resume --optimization.learning_rate 0.1", 2, "run cannot be resumed",
+         "recipe.optimization.learning_rate:", "-> 0.1", "--overwrite"),
+    _run("run-of-another-writer", "train recipe.yaml --output_dir run --overwrite", 8,
+         "run is being written by process 4711 on another-host", "Wait for it", arrange=_in_run(_another_writer)),
     BadInput("output-holds-other-files", ("not empty and holds no run", "--output_dir"), 8,
              command=(*TRAIN, "--output_dir", "backbone")),
-    BadInput("output-is-a-file", ("reviews.csv", "--output_dir"), 5, command=(*TRAIN, "--output_dir", "reviews.csv")),
-    _run("metrics-damaged", "predict run --text fine", 5, "metrics.json is damaged",
+    BadInput("output-below-a-file", ("reviews.csv is a file", "--output_dir"), 5,
+             command=(*TRAIN, "--output_dir", "reviews.csv/run")),
+    _run("metrics-damaged", "report run", 5, "metrics.json", "damaged",
          arrange=_in_run(lambda run: _cut(run / "metrics.json"))),
     _run("model-of-run-cut-short", "predict run --text fine", 4, "model.safetensors", "cut short",
          arrange=_in_run(lambda run: _cut(run / "model" / "model.safetensors"))),
@@ -262,8 +275,10 @@ RUNS = (
          arrange=_in_run(lambda run: _change(run / "model" / "config.json", id2label={"0": "good", "1": "bad"}))),
     _run("description-of-run-damaged", "predict run --text fine", 5, "headway.json is damaged",
          arrange=_in_run(lambda run: _cut(run / "model" / "headway.json"))),
-    _run("prediction-exists", "predict run --data reviews.csv --output run/README.md", 8, "run/README.md exists"),
-    _run("prediction-into-no-folder", "predict run --data reviews.csv --output no/such.jsonl", 5, "no/such.jsonl"),
+    _run("prediction-exists", "predict run --data reviews.csv --output run/metrics.json", 8, "run/metrics.json exists",
+         "another --output"),
+    _run("prediction-into-no-folder", "predict run --data reviews.csv --output answers/new.jsonl", 5,
+         "no folder answers", "answers/new.jsonl"),
     _run("prediction-of-nothing", "predict run", 2, "--text TEXT", "--data FILE"),
     _run("prediction-of-two-things", "predict run --text fine --data reviews.csv", 2, "exactly one"),
     _run("prediction-without-column", "predict run --data others.csv", 3, "others.csv", "'text'",
@@ -286,8 +301,3 @@ RUNS = (
          "Did you mean 'good'?", files={"others.csv": "text,label\nfine,good\nfine,god\n"}),
     _run("evaluation-option-misspelt", "evaluate run --data reviews.csv --data.formt csv", 2, "formt", "data.format"),
 )  # fmt: skip
-
-
-def names_of(some: Iterable[BadInput]) -> Iterator[str]:
-    """Return the names, for pytest."""
-    return (one.name for one in some)

@@ -56,6 +56,10 @@ def written(folder: Path, text: str, name: str = "recipe.yaml") -> Path:
         ("~", None),
         ("", None),
         ("'no'", "no"),
+        ("|", "|"),
+        ("::", "::"),
+        ("#1 String", "#1 String"),
+        ("- one", "- one"),
         ("[no, 1e-5]", ["no", 1e-5]),
     ],
 )

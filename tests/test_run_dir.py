@@ -95,8 +95,17 @@ def test_the_lock_is_given_back_after_an_error(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"Cannot write .*file/run"), RunDir(tmp_path / "file" / "run").writer():
+    with pytest.raises(RunError, match=r"/file is a file, so it cannot be"), RunDir(tmp_path / "file" / "run").writer():
         pass
+
+
+def test_a_folder_that_was_made_for_nothing_is_gone_again(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="refused"), RunDir(tmp_path / "runs" / "a").writer():
+        raise ValueError("refused")
+    assert list(tmp_path.iterdir()) == []
+    with RunDir(tmp_path / "runs" / "a").writer():
+        (tmp_path / "runs" / "a" / "recipe.yaml").write_text("kept")
+    assert (tmp_path / "runs" / "a" / "recipe.yaml").exists()
 
 
 @pytest.mark.parametrize(

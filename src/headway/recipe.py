@@ -22,7 +22,7 @@ TASKS = {
     "text-classification": "headway.tasks.text_classification.TextClassification",
 }
 
-MAX_VALUES = 10_000
+MAX_VALUES = 1_000_000
 """Values that a recipe may hold, its aliases written out."""
 
 # Names that users of other tools type, and what they are called here.
@@ -252,15 +252,18 @@ def parse_value(text: str) -> Any:
     """Return one value of the command line as YAML would read it: a number, a list, a word.
 
     Lists and mappings are written in brackets. All else that is no number is taken as it stands, so that a delimiter
-    of ``|`` or ``:`` needs no second pair of quotes.
+    of ``|`` or a column called ``#1 String`` needs no second pair of quotes.
     """
     try:
+        if not text.lstrip().startswith(("[", "{", "'", '"')):
+            loader = _Loader("")
+            tag = loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+            return loader.construct_object(yaml.ScalarNode(tag, text))
         value = yaml.load(text, Loader=_Loader)
         _check_aliases(value, {})
     except (yaml.YAMLError, ValueError, RecursionError):
         return text
-    is_written_so = text.lstrip().startswith(("[", "{", "'", '"'))
-    return value if is_written_so or not isinstance(value, str | list | dict) else text
+    return value
 
 
 def parse_overrides(tokens: Sequence[str]) -> dict[str, Any]:

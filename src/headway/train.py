@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from headway.errors import DataError, RunBusyError
+from headway.errors import DataError, RecipeError, RunBusyError
 from headway.evaluate import Scored, prediction_lines, score, score_features
 from headway.files import read_json, sweep, whole_writes, write_json, write_text
 from headway.inference import Inference, LossMean
@@ -73,8 +73,8 @@ def train(
             ))  # fmt: skip
         if report.warnings:
             logger.warning(
-                "The data have %d oddities (%s); they are listed in %s.",
-                *(len(report.warnings), ", ".join(sorted({one.name for one in report.warnings})), run.checks),
+                "The data checks have remarks (%s); `headway check` and %s list them.",
+                *(", ".join(sorted({one.name for one in report.warnings})), run.checks),
             )
         work = _Work(resolved, prepared, backbone, request, _resume_command(run))
         seeds = recipe.training.seeds
@@ -87,9 +87,10 @@ def train(
                 # Nothing is refused any more, so the directory changes from here on, and not before.
                 if overwrite:
                     _clear(run)
-                check_fingerprint(run, recipe, tables, backbone, world_size=1)
                 write_json(run.checks, report.to_json())
                 write_text(run.recipe, resolved.to_yaml())
+                # The last of the three: it makes the directory a run that can be resumed.
+                check_fingerprint(run, recipe, tables, backbone, world_size=1)
             logger.info("Training with seed %d into %s.", seed, runs[seed].path)
             _train_one(runs[seed], work, seed, ready)
         if len(seeds) > 1:
@@ -136,6 +137,9 @@ def _build(work: _Work, seed: int) -> _Ready:
 def _check_metric(work: _Work, ready: _Ready) -> None:
     """Refuse a misspelt metric, which would otherwise show after the first epoch."""
     metric = work.recipe.training.metric_for_best_model
+    if metric is not None and "validation" not in work.prepared.tables:
+        raise RecipeError("training.metric_for_best_model: there are no validation rows to measure it on. Set "
+                          "data.validation, or leave the metric empty to keep the last weights.")  # fmt: skip
     if metric is not None:
         check_metric(metric, _validation_score(work.prepared, ready)())
 

@@ -12,8 +12,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from headway.errors import RunError
-from headway.report import write_card
-from headway.report.card import escape_markdown
+from headway.report.card import escape_markdown, write_card
 
 
 def read_card(run: Path) -> tuple[dict[str, Any], str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from headway.errors import RunError
-from headway.report import write_report
+from headway.report.html import write_report
 
 EditJson = Callable[[Path, Callable[[Any], None]], None]
 

@@ -67,6 +67,22 @@ def test_arguments_of_the_trainer_are_handed_through(reviews_csv: Path, tiny_ber
     assert train(recipe, output_dir=tmp_path / "run")["last_step"] == 4
 
 
+def test_dropout_is_on_in_training_and_off_in_evaluation(
+    reviews_csv: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bool, set[bool]]] = []
+    forward = TextClassification.forward
+
+    def watch(self: Any, model: Any, batch: Any) -> Any:
+        seen.append((torch.is_grad_enabled(), {module.training for module in model.modules()}))
+        return forward(self, model, batch)
+
+    monkeypatch.setattr(TextClassification, "forward", watch)
+    train(recipe_for(reviews_csv, tiny_bert, training={"eval_steps": 2}), output_dir=tmp_path / "run")
+    assert [modes for has_gradient, modes in seen if has_gradient] == [{True}] * 4
+    assert {str(modes) for has_gradient, modes in seen if not has_gradient} == {str({False})}
+
+
 def test_a_misspelt_metric_is_named_before_training(
     reviews_csv: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,7 +116,9 @@ def test_resume_from_every_step_is_bit_identical(
 
 def test_dropout_is_on_in_training(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
     recipe = recipe_for(reviews, tiny_bert, num_train_epochs=1)
-    digests = {run({**recipe, "model": {**recipe["model"], "dropout": rate}}, tmp_path / str(rate)) for rate in (0, 0.5)}
+    digests = {
+        run({**recipe, "model": {**recipe["model"], "dropout": rate}}, tmp_path / str(rate)) for rate in (0, 0.5)
+    }
     assert len(digests) == 2
 
 

@@ -11,7 +11,6 @@ def report(run: str, /) -> None:
     Args:
         run: The run directory.
     """
-    from headway.report import write_card, write_report
+    from headway.report import write_pages
 
-    write_card(Path(run))
-    print(write_report(Path(run)))
+    print(write_pages(Path(run)))

@@ -46,17 +46,16 @@ def train(
         planned = make_plan(loaded)
         print(json.dumps(planned) if json_ else describe(planned))
         return
-    from headway.report import write_card, write_report
+    from headway.report import write_pages
     from headway.train import train as run
 
     metrics = run(loaded, output_dir=folder, resume=resume, overwrite=overwrite)
-    write_card(Path(folder))
-    write_report(Path(folder))
+    report = write_pages(Path(folder))
     if json_:
         print(json.dumps({"run": folder, **metrics}))
     else:
         from headway.cli.tables import metrics_table
 
         print(metrics_table(metrics))
-        print(f"\nRun:      {folder}\nReport:   {folder}/report.html")
+        print(f"\nRun:      {folder}\nReport:   {report}")
         print(f'Predict:  headway predict {folder} --text "..."\nEvaluate: headway evaluate {folder} --data FILE')

@@ -237,7 +237,7 @@ def _parquet_names(file: File) -> list[str]:
         try:
             return list(pq.read_schema(io.BytesIO(stream.read())).names)
         except pa.ArrowException as error:
-            raise DataError(f"{file.name} is damaged, or not Parquet: {error}. Fetch or write it again.") from error
+            raise DataError(f"{file.name} is damaged, or not Parquet. Fetch or write it again. ({error})") from error
 
 
 def _read(source: Source, names: Sequence[str]) -> tuple[Content, Source]:

@@ -51,9 +51,16 @@ def split(
             wanted[label] -= len(group)
             left -= taken
     if not held_out:
+        kept = ""
+        if stratify_by is not None:
+            num_labels = len(set(labels))
+            kept = f", and each of the {num_labels} different values of {stratify_by!r} keeps one row for training"
+            if num_labels > len(table) / 2:
+                kept += " (if they are measurements, set task.problem_type: regression)"
         raise DataError(
-            f"{table.name}: too few different rows to hold out {share:.0%} of them: rows with equal text stay "
-            "together, and each label keeps one row for training. Name a file for data.validation."
+            f"{table.name}: too few different rows to hold out {share:.0%} of {len(table)}: rows with equal text stay "
+            f"together (there are {len(groups)} different texts){kept}. Look at data.columns, or name a file for "
+            "data.validation."
         )
     train = [row for row in range(len(table)) if row not in held_out]
     return table.select(train), table.select(sorted(held_out))

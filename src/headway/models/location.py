@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def _hub_folder(name: str, revision: str | None, trust_remote_code: bool) -> Pat
             f"There is no model {name!r} on the hub, or it is private, and no such folder.{near} {instead}"
         ) from error
     except (LocalEntryNotFoundError, EntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).split("\n")[0][:200] or type(error).__name__
+        reason = textwrap.shorten(str(error).split("\n")[0], 200, placeholder=" ...") or type(error).__name__
         near = did_you_mean(name, [EMBEDDED])
         raise ModelError(
             f"The model {name!r} is not a folder here and could not be fetched from the hub ({reason}).{near} {instead}"

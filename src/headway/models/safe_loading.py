@@ -7,6 +7,7 @@ loaded here is loaded from that folder alone.
 from __future__ import annotations
 
 import hashlib
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -181,5 +182,5 @@ def _errors_named(folder: Path, what: str) -> Iterator[None]:
         raise
     except Exception as error:
         # A crafted or damaged file makes these libraries raise anything, tokenizers even a bare Exception.
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__
         raise ModelError(f"{folder}: cannot load {what}: {reason}") from error

@@ -1,6 +1,5 @@
-"""The report of a run: one page for people (`html.write_report`) and one model card (`card.write_card`)."""
+"""What a run looks like to people: `pages.write_pages` writes its report and its model card."""
 
-from headway.report.card import write_card
-from headway.report.html import write_report
+from headway.report.pages import write_pages
 
-__all__ = ["write_card", "write_report"]
+__all__ = ["write_pages"]

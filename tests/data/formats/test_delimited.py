@@ -125,9 +125,10 @@ def test_all_bad_rows_are_counted_and_the_first_are_shown(read: Read) -> None:
 def test_reading_goes_on_after_a_broken_quote(read: Read) -> None:
     with pytest.raises(DataError) as caught:
         read('text,label\n"a"b,x\nfine,y\nshort\n"c"d,z\n')
-    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
-        f"rows.csv, line {number}" for number in (2, 4, 5)
-    ]
+    *errors, first_advice, second_advice = str(caught.value).splitlines()
+    assert [line.split(":")[0] for line in errors] == [f"rows.csv, line {number}" for number in (2, 4, 5)]
+    assert first_advice.startswith('Write a quote inside quotes twice ("")')
+    assert second_advice == "Fields are missing."
 
 
 def test_tabs_separate_a_tsv_and_quotes_may_be_plain(read: Read) -> None:
@@ -138,7 +139,7 @@ def test_tabs_separate_a_tsv_and_quotes_may_be_plain(read: Read) -> None:
 
 def test_a_quote_that_swallows_tabs_is_an_error_until_minimal_is_asked_for(read: Read) -> None:
     content = 'text\tlabel\n"one\ta\ntwo\tb\nthree"\tc\n'
-    with pytest.raises(DataError, match=r"line 2: .*quoting: none.*quoting: minimal"):
+    with pytest.raises(DataError, match=r"(?s)line 2: .*quoting: none.*quoting: minimal"):
         read(content, "rows.tsv")
     table = read(content, "rows.tsv", quoting="minimal")
     assert table.column("text") == ["one\ta\ntwo\tb\nthree"]
@@ -224,3 +225,11 @@ def test_any_bytes_are_read_or_refused_in_words(content: bytes, tmp_path_factory
     except DataError as error:
         refused = str(error)
     assert str(path) in refused if refused else all(row["label"].strip() for row in table)
+
+
+def test_a_quoted_file_that_is_read_without_quoting_is_remarked_on(read: Read) -> None:
+    content = 'text,label\n"he said ""no""",x\n"fine",y\n"" or nothing,x\n"he said ""yes""",y\n'
+    assert read(content, quoting="none").warnings == (
+        "rows.csv: 2 fields of column 'text' (line 2, 5) stand in quotes, with the quotes inside written twice; they "
+        "are read as they stand. Leave data.quoting out if quotes enclose a field in this file.",
+    )

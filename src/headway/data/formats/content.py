@@ -12,6 +12,8 @@ import pyarrow as pa
 from headway.errors import DataError, did_you_mean
 
 MAX_SHOWN = 20
+MAX_NAME = 40
+"""Characters of a column's name that a message shows; without a header the name may be a whole text."""
 ROWS_PER_CHUNK = 65_536
 
 Values: TypeAlias = "pa.Array | list[Any]"
@@ -37,7 +39,7 @@ class Complaints:
         self.warnings: list[str] = []
         self._errors: list[str] = []
         self._count = 0
-        self._advice = ""
+        self._advice: dict[str, None] = {}
 
     def error(self, place: str, message: str) -> None:
         """Note an error at a place (``line 12``)."""
@@ -50,19 +52,17 @@ class Complaints:
         self.warnings.append(f"{self.name}: {message}")
 
     def advise(self, advice: str) -> None:
-        """Note what may mend all errors at once."""
-        self._advice = advice or self._advice
+        """Note what may mend the errors; the same advice is given once."""
+        self._advice[advice] = None
 
-    def raise_errors(self, advice: str = "") -> None:
-        """Raise one error with the first complaints and the number of the others, if there are any."""
+    def raise_errors(self) -> None:
+        """Raise one error with the first complaints, the number of the others and the advice, if there are any."""
         if not self._count:
             return
         lines = list(self._errors)
         if self._count > len(lines):
             lines.append(f"... and {self._count - len(lines):,} more errors in {self.name}.")
-        if advice or self._advice:
-            lines.append(advice or self._advice)
-        raise DataError("\n".join(lines))
+        raise DataError("\n".join([*lines, *self._advice]))
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ class Wanted:
         """
         missing = [(task, name) for task, names in self.required.items() for name in names if name not in found]
         if missing:
-            shown = ", ".join(repr(name) for name in found[:20]) + (", ..." if len(found) > 20 else "")
+            names = [name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}..." for name in found[:20]]
+            shown = ", ".join(map(repr, names)) + (", ..." if len(found) > 20 else "")
             lines = [
                 f"{source}: there is no column {name!r}"
                 + (f" (data.columns.{task})." if task != name else ".")

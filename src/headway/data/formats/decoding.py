@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 import charset_normalizer
@@ -22,6 +23,9 @@ _MARKS = (
     (b"\xfe\xff", "utf-16"),
 )
 _BYTES_FOR_GUESS = 100_000
+# The first bytes of a character in UTF-8 whose last ones are missing, at the end of a file.
+_CUT_CHARACTER = re.compile(rb"([\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\Z")
+_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 
 
 @contextmanager
@@ -84,18 +88,31 @@ def _wrong_bytes(file: File, encoding: str) -> DataError:
                 f"{line[start : start + 1]!r} is not {encoding} text (in {line[max(0, start - 20) : start + 20]!r})",
             )
         offset += len(line)
-    guess = _guess(wrong)
-    if has_other_characters and is_utf8(encoding):
-        advice = (
-            f"Other lines hold proper UTF-8, so the file mixes encodings (these lines look like {guess}): mend them."
-        )
-    else:
-        advice = f"The text looks like {guess}. If so, set data.encoding: {guess}, or save the file as UTF-8."
+    complaints.advise(_advice(content, wrong, encoding, has_other_characters=has_other_characters))
     try:
-        complaints.raise_errors(advice)
+        complaints.raise_errors()
     except DataError as error:
         return error
     return DataError(f"{file.name} is not {encoding} text.")  # the file changed since it was read
+
+
+def _advice(content: bytes, wrong: list[bytes], encoding: str, *, has_other_characters: bool) -> str:
+    """Return what the wrong lines most likely are, and the mend."""
+    if not is_utf8(encoding):
+        with suppress(UnicodeError):
+            content.decode("utf-8")
+            return "The file is proper UTF-8: leave data.encoding out."
+    elif len(wrong) == 1 and (cut := _CUT_CHARACTER.search(content)) and wrong[0].endswith(cut[0]):
+        return "The file ends in the middle of a character, so it was cut short: fetch or write it again."
+    elif all(_SURROGATE.search(line) for line in wrong):
+        return (
+            "These bytes are halves of surrogate pairs, which some programs write for emoji and other rare characters "
+            "(CESU-8): write the file again from its source as UTF-8."
+        )
+    guess = _guess(wrong)
+    if has_other_characters and is_utf8(encoding):
+        return f"Other lines hold proper UTF-8, so the file mixes encodings (these lines look like {guess}): mend them."
+    return f"The text looks like {guess}. If so, set data.encoding: {guess}, or save the file as UTF-8."
 
 
 def _guess(lines: list[bytes]) -> str:

@@ -24,6 +24,8 @@ from headway.errors import DataError
 
 MAX_COLUMNS = 4096
 _OTHER_DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+# A whole field in quotes that holds a quote written twice.
+_QUOTED = r'(?s)^"(?:[^"]|"")*""(?:[^"]|"")*"$'
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -114,10 +116,10 @@ class _Records:
             message = f"a quote that opens in line {first} is never closed."
         else:
             message = "a field that begins with a quote goes on after the closing one."
-        self._complaints.error(
-            lines,
-            f'{message} Write a quote inside quotes twice (""), also where a backslash stands before it; if quotes '
-            "are characters like any other in this file, set data.quoting: none.",
+        self._complaints.error(lines, message)
+        self._complaints.advise(
+            'Write a quote inside quotes twice (""), also where a backslash stands before it; if quotes are characters '
+            "like any other in this file, set data.quoting: none."
         )
 
 
@@ -163,7 +165,7 @@ class _Reading:
         self._trailing: list[tuple[int, list[str]]] = []
         self._num_records = 0
         self._swallowing: list[int] = []
-        self._advice = ""
+        self._has_other_delimiter = False
 
     def add(self, place: int, num_lines: int, record: list[str]) -> None:
         """Take one record."""
@@ -182,9 +184,11 @@ class _Reading:
             if self._is_certainly_swallowing():
                 self._complaints.error(
                     f"line {place}",
-                    f"a quote swallowed {num_lines} lines into one record, and each of them has a row's number of "
-                    "tabs. If quotes are characters like any other in this file, set data.quoting: none; if the "
-                    "record is meant, data.quoting: minimal.",
+                    f"a quote swallowed {num_lines} lines into one record, and each has a row's number of tabs.",
+                )
+                self._complaints.advise(
+                    "If quotes are characters like any other in this file, set data.quoting: none; if such a record "
+                    "is meant, data.quoting: minimal."
                 )
                 return
         self._builder.append([record[position] for position in self._positions], place)
@@ -210,13 +214,15 @@ class _Reading:
         shown = self._delimiter.join(record)
         if expected > 1 and found == 1:
             for other, word in _OTHER_DELIMITERS.items():
-                if shown.count(other) == expected - 1 and not self._advice:
-                    self._advice = f"Line {place} seems to be separated by {word}: data.delimiter: {other!r}."
+                if shown.count(other) == expected - 1 and not self._has_other_delimiter:
+                    self._has_other_delimiter = True
+                    self._complaints.advise(f"Line {place} seems to be separated by {word}: data.delimiter: {other!r}.")
         where = f"line {place}" if num_lines == 1 else f"lines {place} to {place + num_lines - 1}"
         mend = "A field that holds the delimiter must stand in quotes." if found > expected else "Fields are missing."
         if self._source.quoting == "none":
             mend = "With data.quoting: none no field can hold the delimiter."
-        self._complaints.error(where, f"{expected} fields expected, {found} found in {shown!r:.120}. {mend}")
+        self._complaints.error(where, f"{expected} fields expected, {found} found in {shown!r:.120}.")
+        self._complaints.advise(mend)
 
     def _swallowed_rows(self, record: list[str]) -> bool:
         """Whether a field of several lines has a row's number of delimiters in each, all but the last line."""
@@ -261,25 +267,34 @@ class _Reading:
             self._complaints.warn("the last column has no name; does the header end in a delimiter?")
         content = self._builder.build()
         self._check_quotes(content)
-        self._complaints.advise(self._advice)
         return content
 
     def _check_quotes(self, content: Content) -> None:
-        if self._source.quoting == "none":
-            return
         for name, values in content.columns.items():
             if not isinstance(values, pa.Array) or not len(values):
                 continue
-            if count := _count(values, r'^[ \t]+"'):
-                self._complaints.warn(
-                    f"{count:,} fields of column {name!r} hold a blank and then a quote; the quote is read as a "
-                    "character, because it does not stand at the field's beginning."
+            if self._source.quoting == "none":
+                found = _matches(values, _QUOTED)
+                message = (
+                    "stand in quotes, with the quotes inside written twice; they are read as they stand. Leave "
+                    "data.quoting out if quotes enclose a field in this file."
                 )
-            if _count(values, r"(?s)^'.*'$") == len(values):
+            else:
+                found = _matches(values, r'^[ \t]+"')
+                message = (
+                    "hold a blank and then a quote; the quote is read as a character, because it does not stand at the "
+                    "field's beginning."
+                )
+            if found:
+                lines = ", ".join(str(content.places[row]) for row in found[:5]) + (", ..." if found[5:] else "")
+                self._complaints.warn(f"{len(found):,} fields of column {name!r} (line {lines}) {message}")
+            if len(_matches(values, r"(?s)^'.*'$")) == len(values):
                 self._complaints.warn(
                     f"all fields of column {name!r} stand in single quotes, which are read as part of the text."
                 )
 
 
-def _count(values: pa.Array, pattern: str) -> int:
-    return int(pc.sum(pc.match_substring_regex(values, pattern)).as_py() or 0)
+def _matches(values: pa.Array, pattern: str) -> list[int]:
+    """Return the numbers of the rows that match."""
+    rows: list[int] = pc.indices_nonzero(pc.match_substring_regex(values, pattern)).to_pylist()
+    return rows

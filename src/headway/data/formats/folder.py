@@ -41,7 +41,11 @@ def _rows(names: list[PurePosixPath], source: str, complaints: Complaints) -> li
     """Return the files that lie in the folders of the labels."""
     depth = max((len(name.parts) for name in names), default=0)
     if depth < 2:
-        raise DataError(f"{source}: a folder for each label is expected in it, and {len(names)} files are found.")
+        shown = ", ".join(map(str, names[:5])) + (", ..." if len(names) > 5 else "")
+        raise DataError(
+            f"{source}: expected a folder for each label in it, found {len(names)} files beside one another "
+            f"({shown or 'none'}). If one of them is the table, name that file."
+        )
     rows = [name for name in names if len(name.parts) == depth]
     parents = sorted({name.parent.parent for name in rows})
     if len(parents) > 1:

@@ -29,7 +29,7 @@ def read(source: Source, *, wanted: Wanted, complaints: Complaints) -> Content:
             chosen = wanted.choose(parquet.schema_arrow.names, source=file.name)
             table = parquet.read(columns=chosen)
         except pa.ArrowException as error:
-            raise DataError(f"{file.name} is damaged, or not Parquet: {error}. Fetch or write it again.") from error
+            raise DataError(f"{file.name} is damaged, or not Parquet. Fetch or write it again. ({error})") from error
     return from_arrow(table.select(chosen))
 
 
