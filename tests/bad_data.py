@@ -262,7 +262,7 @@ ACCEPTED = (
     _odd("text-written-in-odd-characters", csv("a\u200b \u202ereview\u202c 🙂 e" + "\u0301" * 5000 + ",good"),
          "Rows: train 23", "0 problems"),
     _odd("label-in-two-spellings", csv("the book was great,Good"), "case, blanks or Unicode form", "'Good'", "line 4"),
-    _odd("label-as-a-fraction", REVIEWS.replace("good", "1.0").replace("bad", "0.0"), "numbers written as fractions: 2"),
+    _odd("label-as-a-fraction", REVIEWS.replace("good", "1.0").replace("bad", "0.0"), "written as fractions: 2"),
     _odd("label-of-one-row", csv("the book was fair,mixed"), "with one row only", "mixed", "0 problems"),
     _odd("labels-01-and-1-and-1.0", csv("the book was fair,01", "the film was fair,1", "the room was fair,1.0"),
          "with one row only: 3", "line 4", "line 5", "line 6", "0 problems"),

@@ -180,6 +180,11 @@ def _longer_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(content))
 
 
+def _without_tokenizer(folder: Path) -> None:
+    for name in ("tokenizer.json", "vocab.txt"):
+        (folder / name).unlink()
+
+
 def _only_pickle(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
@@ -200,7 +205,7 @@ MODELS = (
     BadInput("model-name-offline", ("'bert-base-uncased'", "hub", "minilm"), 4,
              command=(*TRAIN, "--model.model_name_or_path", "bert-base-uncased")),
     BadInput("model-revision-of-a-folder", ("model.revision",), 2, command=(*TRAIN, "--model.revision", "v2")),
-    _model("weights-missing", lambda folder: (folder / "model.safetensors").unlink(), "no weights: expected model.safe"),
+    _model("weights-missing", lambda folder: (folder / "model.safetensors").unlink(), "no weights: expected model."),
     _model("weights-as-pickle", _only_pickle, "pytorch_model.bin", "safetensors", "save_pretrained"),
     _model("weights-are-a-git-lfs-pointer",
            lambda folder: (folder / "model.safetensors").write_text(_POINTER), "git lfs pull"),
@@ -218,7 +223,7 @@ MODELS = (
            "auto_map", "runs no code", "trust_remote_code"),
     _model("config-names-a-kernel",
            lambda folder: _change(folder / "config.json", _attn_implementation="owner/kernel"), "'owner/kernel'"),
-    _model("tokenizer-missing", lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer", "tokenizer.json"),
+    _model("tokenizer-missing", _without_tokenizer, "no tokenizer", "expected tokenizer.json"),
     _model("tokenizer-larger-than-model", _longer_tokenizer, "tokens", "embeddings for", "not belong together"),
     _model("tokenizer-damaged", lambda folder: _cut(folder / "tokenizer.json"), "tokenizer"),
 )  # fmt: skip

@@ -24,8 +24,9 @@ QNLI = (
 )  # fmt: skip
 SNLI = "--data.column_names [text,text_pair,label] --data.format lines --data.train"
 GOEMOTIONS = (
-    "--data.column_names [text,label,id] --data.label_names {data}/goemotions/labels.txt --data.label_delimiter ,"
-)
+    "--data.train", "dev.tsv", "--data.column_names", "[text, label, id]", "--data.label_delimiter", ",",
+    "--data.label_names", "{data}/goemotions/labels.txt",
+)  # fmt: skip
 
 
 def one_line_less(data: Path, folder: Path) -> None:
@@ -70,13 +71,13 @@ REFUSED: dict[str, tuple[Copy, tuple[str, ...], tuple[str, ...]]] = {
     ),
     "goemotions with an unknown label": (
         unknown_label,
-        ("--data.train", "dev.tsv", *GOEMOTIONS.split()),
+        GOEMOTIONS,
         ("dev.tsv, line 7: column 'label': '99' is not among data.label_names",),
     ),
     "banking77 with a byte of Latin-1": (
         latin_1_byte,
         ("--data.train", "train.csv", "--data.columns.label", "category"),
-        ("train.csv, line 100, byte ", r"b'\xe9'", "cp1252", "data.encoding"),
+        ("train.csv, line 100, byte ", r"b'\xe9'", "mixes encodings", "cp1252"),
     ),
     "rte without its header": (
         nothing,

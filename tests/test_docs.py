@@ -184,7 +184,7 @@ def check_command(program: str, arguments: list[str]) -> None:
     if program == "make":
         assert set(arguments) <= make_targets()
     elif program.startswith(".venv/bin/python"):
-        assert all((ROOT / argument).is_file() for argument in arguments)
+        assert (ROOT / arguments[0]).is_file()
     elif program == "headway":
         check_headway(arguments)
     else:

@@ -15,14 +15,6 @@ FILES = sorted(path for folder in ("src", "tests", "docs", "benchmarks") for pat
 MAX_LINES = 400
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler", "tools"}
 
-# Modules without a test file of their name -> the file that tests them, and why there.
-TESTED_ELSEWHERE = {
-    "training/callbacks.py": ("training/test_resume.py", "what it writes must come out equal after a resume"),
-    "training/checkpoint.py": ("training/test_resume.py", "its checkpoints are damaged there and resumed from"),
-    "training/fit.py": ("training/test_resume.py", "the loop is what is interrupted there"),
-    "training/module.py": ("training/test_resume.py", "dropout and the stop at NaN show there only"),
-}
-
 # The one place that may let transformers read a model.
 MAY_LOAD_MODELS = {"models/safe_loading.py"}
 # A name of the user is imported here, and one of our own names from a fixed list.
@@ -57,18 +49,8 @@ def test_no_name_is_vague(path: Path) -> None:
 def test_a_module_has_its_test(path: Path) -> None:
     name = path.relative_to(SOURCE)
     own = ROOT / "tests" / name.parent / f"test_{name.name}"
-    if str(name) in TESTED_ELSEWHERE:
-        elsewhere, reason = TESTED_ELSEWHERE[str(name)]
-        assert not own.exists(), f"{own} exists: take {name} off the list"
-        assert (ROOT / "tests" / elsewhere).is_file()
-        assert reason
-    else:
-        assert own.is_file(), f"expected {relative(own)}"
-        assert "def test_" in own.read_text(encoding="utf-8")
-
-
-def test_the_list_of_exceptions_names_modules() -> None:
-    assert set(TESTED_ELSEWHERE) <= {str(path.relative_to(SOURCE)) for path in MODULES}
+    assert own.is_file(), f"expected {relative(own)}"
+    assert "def test_" in own.read_text(encoding="utf-8")
 
 
 # --- no unsafe call ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from headway.errors import DataError, RunBusyError
+from headway.errors import DataError, RecipeError, RunBusyError
 from headway.predictor import Predictor
 from headway.recipe import Recipe
 from headway.run_dir import RunDir
@@ -269,3 +270,27 @@ def test_the_run_directory_follows_from_the_recipe_and_the_task(
     train(Recipe.from_dict({**recipe, "output_dir": "named"}))
     assert (tmp_path / "named" / "metrics.json").exists()
     assert os.environ["HEADWAY_CACHE"]
+
+
+def test_the_recipe_that_a_run_keeps_resumes_it_and_a_changed_one_does_not(finished_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run, folder)
+    recipe = Recipe.load(folder / "recipe.yaml")
+    assert train(recipe, output_dir=folder, resume=True) == RunDir(folder).read_metrics()
+    changed = Recipe.load(folder / "recipe.yaml", {"optimization.weight_decay": 0.5})
+    with pytest.raises(RecipeError, match=r"recipe\.optimization\.weight_decay: 0\.0 -> 0\.5"):
+        train(changed, output_dir=folder, resume=True)
+
+
+def test_a_mistake_found_before_the_first_step_costs_no_earlier_run(
+    reviews_csv: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_for(reviews_csv, tiny_bert, training={"max_steps": 1, "baselines": False})
+    train(Recipe.from_dict(recipe), output_dir=tmp_path / "run")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"}
+    recipe["optimization"]["loss"] = "focl"
+    with pytest.raises(RecipeError, match="Did you mean 'focal'"):
+        train(Recipe.from_dict(recipe), output_dir=tmp_path / "run", overwrite=True)
+    assert before == {
+        path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"
+    }

@@ -57,15 +57,16 @@ def train(
         is_resumed = run.is_run and not overwrite
         backbone = load_backbone(recipe.model)
         tables = read_tables(recipe)
-        if is_resumed:
-            check_fingerprint(run, recipe, tables, backbone, world_size=1)
-            if run.is_complete:
-                logger.info("%s is finished already.", run.path)
-                return run.read_metrics()
         logger.info("Rows: %s.", ", ".join(f"{name} {len(table):,}" for name, table in tables.items()))
         unsaved = f"Nothing was trained yet. Start again with: {_resume_command(run)}"
         prepared = prepare(recipe, tables, backbone.tokenizer, stop_check=lambda: request.check(saved=unsaved))
         resolved = recipe.model_copy(update={"task": prepared.task, "output_dir": str(run.path)})
+        if is_resumed:
+            # The resolved recipe, so that the one which the run keeps resumes it too.
+            check_fingerprint(run, resolved, tables, backbone, world_size=1)
+            if run.is_complete:
+                logger.info("%s is finished already.", run.path)
+                return run.read_metrics()
         report = check_data(prepared)
         if report.problems:
             raise DataError("The data cannot be trained on:\n  " + "\n  ".join(
@@ -90,7 +91,7 @@ def train(
                 write_json(run.checks, report.to_json())
                 write_text(run.recipe, resolved.to_yaml())
                 # The last of the three: it makes the directory a run that can be resumed.
-                check_fingerprint(run, recipe, tables, backbone, world_size=1)
+                check_fingerprint(run, resolved, tables, backbone, world_size=1)
             logger.info("Training with seed %d into %s.", seed, runs[seed].path)
             _train_one(runs[seed], work, seed, ready)
         if len(seeds) > 1:

@@ -129,10 +129,8 @@ def victim(recipe: dict[str, Any], folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Any:
-    """A process that has imported everything, so that a victim starts in a moment."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["headway.train"])
-    return context
+    """A process that has imported everything (see conftest), so that a victim starts in a moment."""
+    return multiprocessing.get_context("forkserver")
 
 
 def kill_until_done(server: Any, recipe: dict[str, Any], folder: Path, chosen: random.Random, longest: float) -> int:

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from headway.cli.app import run
+
+
+def records(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_one_text_for_a_person_and_as_json(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["predict", str(finished_run), "--text", "the film was great"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] in ("good", "bad")
+    assert lines[1].split()[1] == lines[0]
+    assert run(["predict", str(finished_run), "--text", "the film was great", "--json"]) == 0
+    (record,) = records(capsys.readouterr().out)
+    assert record["text"] == "the film was great"
+    assert set(record["probabilities"]) == {"good", "bad"}
+
+
+def test_a_file_in_its_order_whatever_the_batch_size(
+    finished_run: Path, reviews_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = []
+    for size in ("1", "7"):
+        output = tmp_path / f"{size}.jsonl"
+        command = ["predict", str(finished_run), "--data", str(reviews_csv), "--output", str(output)]
+        assert run([*command, "--batch_size", size]) == 0
+        outputs.append(records(output.read_text()))
+    texts = [line.rpartition(",")[0] for line in reviews_csv.read_text().splitlines()[1:]]
+    assert [record["text"] for record in outputs[0]] == texts
+    assert [record["value"] for record in outputs[0]] == [record["value"] for record in outputs[1]]
+    assert run([*command]) == 8
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_standard_input_holds_texts_or_objects(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = b'the film was great\n{"text": "the film was awful"}\n'
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+    assert run(["predict", str(finished_run), "-"]) == 0
+    assert [record["text"] for record in records(capsys.readouterr().out)] == [
+        "the film was great",
+        "the film was awful",
+    ]
+
+
+def test_exactly_one_source_is_asked_for(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["predict", str(finished_run)]) == 2
+    assert "exactly one of --text" in capsys.readouterr().err
