@@ -83,15 +83,16 @@ def train(
         pending = [seed for seed in seeds if overwrite or not runs[seed].is_complete]
         for seed in pending:
             ready = _build(work, seed)
-            if seed == pending[0] and not is_resumed:
-                _check_metric(work, ready)
-                # Nothing is refused any more, so the directory changes from here on, and not before.
-                if overwrite:
-                    _clear(run)
+            if seed == pending[0]:
+                if not is_resumed:
+                    _check_metric(work, ready)
+                    # Nothing is refused any more, so the directory changes from here on, and not before.
+                    if overwrite:
+                        _clear(run)
+                # First, because it makes the directory a run: killed right after it, the run can be resumed.
+                check_fingerprint(run, resolved, tables, backbone, world_size=1)
                 write_json(run.checks, report.to_json())
                 write_text(run.recipe, resolved.to_yaml())
-                # The last of the three: it makes the directory a run that can be resumed.
-                check_fingerprint(run, resolved, tables, backbone, world_size=1)
             logger.info("Training with seed %d into %s.", seed, runs[seed].path)
             _train_one(runs[seed], work, seed, ready)
         if len(seeds) > 1:
