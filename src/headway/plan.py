@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from headway.data.batching import epoch_batches, sorted_batches
 from headway.data.token_cache import TokenCache
 from headway.models.backbone import load_backbone
-from headway.preparation import Prepared, build_criterion, limits_of, prepare, read_tables, token_statistics
+from headway.preparation import Prepared, build_criterion, prepare, read_tables, token_statistics
 from headway.recipe import Recipe
 from headway.training.fit import check_trainer_arguments, precision
 from headway.training.loaders import BatchStream
@@ -53,7 +53,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         stream = measured.stream
         seconds = measured.seconds()
     statistics = {
-        name: token_statistics(features, len(prepared.tables[name]), limits_of(recipe, backbone.tokenizer).max_length)
+        name: token_statistics(features, len(prepared.tables[name]), prepared.limits.max_length)
         for name, features in prepared.features.items()
     }
     num_seeds = len(recipe.training.seeds)

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from headway.errors import DataError, RecipeError, RunBusyError
+from headway.errors import DataError, RunBusyError
 from headway.evaluate import Scored, prediction_lines, score, score_features
 from headway.files import read_json, sweep, whole_writes, write_json, write_text
 from headway.inference import Inference, LossMean
@@ -139,9 +139,6 @@ def _build(work: _Work, seed: int) -> _Ready:
 def _check_metric(work: _Work, ready: _Ready) -> None:
     """Refuse a misspelt metric, which would otherwise show after the first epoch."""
     metric = work.recipe.training.metric_for_best_model
-    if metric is not None and "validation" not in work.prepared.tables:
-        raise RecipeError("training.metric_for_best_model: there are no validation rows to measure it on. Set "
-                          "data.validation, or leave the metric empty to keep the last weights.")  # fmt: skip
     if metric is not None:
         check_metric(metric, _validation_score(work.prepared, ready)())
 
