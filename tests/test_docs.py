@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cyclopts
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,10 +20,11 @@ import yaml
 from headway.cli.app import VERBS, app
 from headway.data.options import DataOptions
 from headway.errors import RecipeError
+from headway.importing import load_class
 from headway.inference import encode_table
 from headway.preparation import read_tables
-from headway.recipe import Recipe, parse_overrides, parse_yaml, reading_options
-from headway.tasks.base import Limits
+from headway.recipe import TASKS, Recipe, parse_overrides, parse_yaml, reading_options
+from headway.tasks.base import Limits, Task
 from headway.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +64,10 @@ def lines(*parts: str) -> str:
 def text_files() -> dict[str, str]:
     named = [(LABELS[label], text) for label, text in rows(3)]
     pairs = [(label, text, f"{text} too") for label, text in rows()]
+    related = [
+        f'{number}\t"the <e1>book</e1> and the <e2>story</e2> {number}"\n{["Other", "Part(e1,e2)"][label]}\n'
+        for number, (label, _) in enumerate(rows())
+    ]
     return {
         "reviews.csv": lines("review,stars", *(f"{text},{label}" for label, text in named)),
         "rated.csv": lines("text,label", *(f"{text},{label + 1}" for label, text in rows(5))),
@@ -69,12 +75,28 @@ def text_files() -> dict[str, str]:
         "train.tsv": lines("sentence\tlabel", *(f'{text} 5"\t{label}' for label, text in rows())),
         "reviews.jsonl": lines(*(json.dumps({"body": text, "verdict": label}) for label, text in named)),
         "intents.json": json.dumps({split: [[text, label] for label, text in named] for split in ("train", "val")}),
+        "chapters.txt": lines(*(f"{text}. It was read in {number} days." for number, (_, text) in enumerate(rows()))),
         "texts.txt": lines(*(text for _, text in named)),
         "labels.txt": lines(*(label for label, _ in named)),
         "trees.txt": lines(*(f"({label} (2 It) (4 works{number}))" for number, (label, _) in enumerate(rows()))),
         "questions.csv": lines("question1,question2,same", *(f"{a},{b},{['no', 'yes'][x]}" for x, a, b in pairs)),
         "similarity.tsv": lines("sentence1\tsentence2\tscore", *(f"{a}\t{b}\t{x}.5" for x, a, b in pairs)),
         "emotions.tsv": lines(*(f"{text}\t{'joy' if label else 'joy,anger'}" for label, text in rows())),
+        "scenes.csv": lines(
+            "sent1,sent2,ending0,ending1,ending2,label",
+            *(f"{text},we,liked it,left,{label},{label}" for label, text in rows()),
+        ),
+        "TRAIN_FILE.TXT": lines(*related),
+        "TEST_FILE_FULL.TXT": lines(*related),
+        "news.conll": lines(*(f"Rita B-person\nsang O\n{number} O\n" for number in range(20))),
+        "posts.conll": lines(*(f"Rita\tB-person,B-work\nsang\tO\n\t\n{number}\tO" for number in range(20))),
+        "eng.train": lines("-DOCSTART- -X- -X- O", "", *(f"Rita NNP I-NP I-PER\n{n} CD I-NP O\n" for n in range(20))),
+        "seq.in": lines(*(f"play  {text} " for _, text in rows())),
+        "seq.out": lines(*(" ".join(["O"] * len(text.split()) + ["B-track"]) for _, text in rows())),
+        "manual.json": json.dumps(
+            {"data": [{"question": "how", "context": text, "answers": ["good"]} for _, text in rows()]}
+        ),
+        "asked.csv": lines("question,paragraph,answer", *(f"how was it,{text},good" for _, text in rows())),
         "coded.csv": lines("text,label", *(f"{text},{label}" for label, text in rows())),
         "names.txt": lines("negative", "positive"),
         "news.csv": lines("text,label", *(f"{text},{label + 1}" for label, text in rows())),
@@ -104,6 +126,8 @@ def desk(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (folder / "reviews.yaml").write_text(yaml.safe_dump(recipe))
     train(Recipe.load(folder / "reviews.yaml"), output_dir=folder / "runs" / "reviews")
+    recipe |= {"task": "question-answering", "data": {"train": str(folder / "manual.json"), "format": "squad"}}
+    train(Recipe.from_dict(recipe), output_dir=folder / "runs" / "answers")
     return folder
 
 
@@ -131,11 +155,12 @@ def test_recipes_load_and_their_rows_fit_the_task(text: str, at_desk: Path, tiny
     assert Recipe.from_dict(parse_yaml(recipe.to_yaml(), source="block")) == recipe
     if recipe.data.train in REMOTE:
         return
-    tables = read_tables(recipe)
+    tables = {name: recipe.task.prepare(table, 0) for name, table in read_tables(recipe).items()}
     task = recipe.task.resolve(tables["train"])
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
     for table in tables.values():
-        assert all(one.targets for one in encode_table(table, task, tokenizer, Limits()))
+        for number, features in enumerate(encode_table(table, task, tokenizer, Limits())):
+            assert task.refresh(features, tokenizer, np.random.default_rng(number)).targets
 
 
 @pytest.mark.parametrize("text", blocks("python"))
@@ -199,10 +224,18 @@ def check_headway(arguments: list[str]) -> None:
     if "recipe" in given:
         name = given["recipe"]
         Recipe.load("reviews" if name.endswith(".yaml") else name, overrides)
-    else:
-        reading_options(DataOptions(train="rows.csv"), overrides)
+        return
+    row = {name: overrides.pop(name) for name in list(overrides) if "." not in name}
+    assert row.keys() <= column_names()
+    reading_options(DataOptions(train="rows.csv"), overrides)
     if arguments[0] == "predict":
-        assert ("text" in given) + ("data" in given) + ("-" in given.get("overrides", ())) == 1
+        assert bool(row or "text" in given) + ("data" in given) + ("-" in given.get("overrides", ())) == 1
+
+
+def column_names() -> set[str]:
+    """Return the columns of all tasks, which `headway predict` takes as options."""
+    tasks = [load_class(name, known=TASKS, option="task.type", base=Task).model_validate({}) for name in TASKS]
+    return {column.name for task in tasks for column in task.columns}
 
 
 def make_targets() -> set[str]:

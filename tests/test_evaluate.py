@@ -45,7 +45,7 @@ def test_a_model_that_always_says_the_same_is_collapsed() -> None:
 
 def test_one_line_for_each_row() -> None:
     table = Table.from_rows([{"text": "Zoë \u2028", "label": "good"}, {"text": "b", "label": "bad"}], name="a.csv")
-    lines = list(prediction_lines(says("good", "good"), table, gold="label"))
+    lines = list(prediction_lines(TASK, says("good", "good"), table))
     assert all(line.endswith("\n") and line.count("\n") == 1 for line in lines)
     assert json.loads(lines[0]) == {
         "row": 0,
@@ -56,7 +56,8 @@ def test_one_line_for_each_row() -> None:
         "score": 0.8,
         "detail": {"probabilities": {"bad": pytest.approx(0.2), "good": 0.8}},
     }
-    assert json.loads(next(prediction_lines(says("good"), table.select([0]), gold=None)))["gold"] is None
+    unlabelled = Table.from_rows([{"text": "a"}])
+    assert json.loads(next(prediction_lines(TASK, says("good"), unlabelled)))["gold"] is None
 
 
 def test_a_run_on_a_labelled_file(finished_run: Path, reviews_csv: Path, tmp_path: Path) -> None:

@@ -165,3 +165,13 @@ def test_nothing_is_computed_for_a_gradient(inference: Inference) -> None:
     list(inference.stream(rows(2)))
     assert all(parameter.grad is None for parameter in inference.model.parameters())
     assert torch.is_grad_enabled()
+
+
+def test_the_task_finishes_a_split_as_a_whole_and_a_stream_in_parts(inference: Inference) -> None:
+    class Counting(TextClassification):
+        def finish(self, predictions: Any, rows: Any, *, is_split: bool) -> list[Prediction]:
+            return [Prediction((len(rows), is_split)) for _ in predictions]
+
+    asked = with_task(inference, Counting(labels=("bad", "good")))
+    assert {one.value for one in asked.predict(list(asked.encode(rows(9))), rows(9))} == {(9, True)}
+    assert {one.value for one in asked.stream(rows(9))} == {(9, False)}

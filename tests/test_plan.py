@@ -130,3 +130,16 @@ def test_a_line_through_two_measurements() -> None:
     # A longer batch that seemed faster says nothing of the slope.
     assert _line((100, 1.0), (200, 0.9))(400) == 1.0
     assert _line((100, 1.0), (100, 1.2))(400) == 1.0
+
+
+def test_windows_are_counted_and_cost_what_they_hold(recipe_of: Any) -> None:
+    head = plan(recipe_of(data={"max_length": 8}))
+    assert head["windows"] == {}
+    window = plan(recipe_of(data={"max_length": 8, "truncation": "window"}))
+    assert window["tokens"] == head["tokens"]
+    assert set(window["tokens_lost"].values()) == {0}
+    assert window["windows"]["train"] > 40
+    # Two epochs, each window padded to at most 8 tokens.
+    assert head["training_tokens_with_padding"] < window["training_tokens_with_padding"]
+    assert window["training_tokens_with_padding"] <= 2 * window["windows"]["train"] * 8
+    assert f"{window['windows']['train']} windows" in describe(window)

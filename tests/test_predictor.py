@@ -55,9 +55,9 @@ def test_the_model_folder_alone_predicts_the_same(predictor: Predictor, model: P
         ({"txt": "a"}, "A row needs 'text'; this one holds 'txt'."),
         ({"text": None}, "A row needs 'text'"),
         ({"text": "a", "colour": "red"}, "There is no column 'colour' in this task. It reads label, text, text_pair."),
-        ({"text": 5}, "Column 'text' holds 5 (int), expected a text."),
-        ({"text": "a", "text_pair": ["b"]}, "Column 'text_pair' holds ['b'] (list), expected a text."),
-        ({"text": "a\ud800"}, "Column 'text' holds half a character at position 1."),
+        ({"text": 5}, "The column 'text' holds 5 (int), where a text is expected."),
+        ({"text": "a", "text_pair": ["b"]}, "The column 'text_pair' holds ['b'] (list), where a text is expected."),
+        ({"text": "a\ud800"}, "The column 'text' holds half of a surrogate pair"),
     ],
 )
 def test_a_row_that_cannot_be_predicted(predictor: Predictor, row: dict[str, Any], message: str) -> None:

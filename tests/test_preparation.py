@@ -13,7 +13,9 @@ from headway.data.token_cache import cache_folder, open_or_build
 from headway.errors import DataError, StoppedError
 from headway.models.backbone import load_backbone
 from headway.models.options import ModelOptions
+from headway.models.windows import WindowedModel
 from headway.preparation import (
+    build_model,
     check_data,
     check_recipe,
     features_of,
@@ -62,7 +64,7 @@ def test_prepared_tables_have_labels_and_features(reviews_csv: Path, tokenizer: 
     recipe = recipe_for(reviews_csv, validation=0.25, max_length=8)
     prepared = prepare(recipe, read_tables(recipe), tokenizer)
     assert prepared.task.model_dump()["labels"] == ("bad", "good")
-    assert prepared.limits == Limits(max_length=8, truncation="head")
+    assert prepared.limits == Limits(max_length=8, truncation="head", doc_stride=2)
     assert {name: len(one) for name, one in prepared.features.items()} == {"train": 30, "validation": 10}
     assert prepared.features["train"].lengths.max() == 8
     assert check_data(prepared).problems == ()
@@ -133,7 +135,9 @@ def test_a_limit_beyond_the_model_is_lowered_with_a_warning(
 
 def test_tokens_are_counted_over_rows_and_windows(tmp_path: Path) -> None:
     given = [(0, 5, 0), (0, 3, 2), (1, 4, 0), (2, 8, 100)]
-    features = [Features({"input_ids": [1] * length}, {}, {"tokens_lost": lost}, row) for row, length, lost in given]
+    features = [
+        Features({"input_ids": [1] * length}, {}, {"tokens_lost": lost}, row=row) for row, length, lost in given
+    ]
     cache = open_or_build("x", "k", features, folder=tmp_path)
     assert token_statistics(cache, 3, 8) == {
         "rows": 3,
@@ -141,11 +145,38 @@ def test_tokens_are_counted_over_rows_and_windows(tmp_path: Path) -> None:
         "tokens_lost": 102,
         "rows_truncated": 2,
         "max_length": 8,
-        "length_quantiles": {"50": 5, "90": 108, "99": 108, "100": 108},
+        "length_quantiles": {"50": 10, "90": 108, "99": 108, "100": 108},
     }
     empty = open_or_build("y", "k", [], folder=tmp_path)
     assert token_statistics(empty, 0, 8)["length_quantiles"] == {"50": 0, "90": 0, "99": 0, "100": 0}
     assert np.issubdtype(cache.lengths.dtype, np.integer)
+
+
+def test_windows_are_counted_and_what_they_share_is_not(reviews_csv: Path, tokenizer: Any) -> None:
+    numbers = {}
+    for how in ("head", "window"):
+        recipe = recipe_for(reviews_csv, validation=None, max_length=8, truncation=how)
+        prepared = prepare(recipe, read_tables(recipe), tokenizer)
+        numbers[how] = token_statistics(prepared.features["train"], 40, 8)
+        report = check_data(prepared)
+        assert ("tokens_lost" in {one.name for one in report.warnings}) == (how == "head")
+        assert report.to_json()["tokens"]["train"]["windows"] == (0 if how == "head" else numbers[how]["windows"])
+    head, window = numbers["head"], numbers["window"]
+    assert (window["tokens_lost"], window["rows_truncated"]) == (0, 0)
+    assert head["tokens_lost"] > 0
+    assert "windows" not in head
+    assert window["windows"] > 40
+    # The texts are as long as they are, however they are read.
+    assert (window["tokens"], window["length_quantiles"]) == (head["tokens"], head["length_quantiles"])
+
+
+def test_the_model_is_wrapped_for_windows_only(reviews_csv: Path, tiny_bert: Path) -> None:
+    backbone = load_backbone(ModelOptions(model_name_or_path=str(tiny_bert)))
+    for options in ({}, {"truncation": "window"}, {"truncation": "window", "window_pooling": "attention"}):
+        recipe = recipe_for(reviews_csv, validation=None, max_length=8, **options)
+        model = build_model(recipe, prepare(recipe, read_tables(recipe), backbone.tokenizer), backbone)
+        assert isinstance(model, WindowedModel) == bool(options)
+        assert not isinstance(model, WindowedModel) or model.pooling == options.get("window_pooling", "mean")
 
 
 def test_bad_rows_are_named_with_their_lines(tmp_path: Path, tokenizer: Any) -> None:
@@ -161,6 +192,34 @@ def test_bad_rows_are_named_with_their_lines(tmp_path: Path, tokenizer: Any) -> 
     assert message.startswith("2 of 4 rows do not fit the task:")
     assert "scores.csv, line 3: column 'label' holds 'high', expected a finite number." in message
     assert "scores.csv, line 5: column 'label' holds 'inf', expected a finite number." in message
+
+
+def test_messages_name_the_column_of_the_file(tmp_path: Path, tokenizer: Any) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("text,stars\na,high\nb,high\n")
+    data = {"train": str(path), "validation": None, "columns": {"label": "stars"}}
+    for task, said in (
+        ({"type": "text-classification"}, r"column 'label' \('stars' in the file\) holds only 'high'"),
+        (
+            {"type": "text-classification", "problem_type": "regression"},
+            r"line 2: column 'label' \('stars' in the file\) holds 'high', expected a finite number",
+        ),
+    ):
+        with pytest.raises(DataError, match=said):
+            check_recipe(Recipe.from_dict({"task": task, "data": data}), tokenizer)
+
+
+def test_a_label_of_validation_rows_alone_may_be_listed(reviews_csv: Path, tmp_path: Path, tokenizer: Any) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("text,label\nthe film was fine,mixed\n")
+    recipe = recipe_for(reviews_csv, validation=str(other))
+    with pytest.raises(DataError, match="'mixed', which is not among the labels"):
+        check_recipe(recipe, tokenizer)
+    content = recipe.model_dump(mode="json")
+    content["task"]["labels"] = ["bad", "good", "mixed"]
+    _, report = check_recipe(Recipe.from_dict(content), tokenizer)
+    assert report.problems == ()
+    assert "label_not_learnt" in {one.name for one in report.warnings}
 
 
 def test_a_check_counts_rows_and_reports(reviews_csv: Path, tokenizer: Any) -> None:

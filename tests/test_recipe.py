@@ -346,3 +346,20 @@ def test_yaml_is_complete() -> None:
     for name in option_names():
         section, _, option = name.partition(".")
         assert not option or option in content[section], name
+
+
+def test_a_strategy_for_long_texts_that_a_task_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "from headway.data.truncation import CUTS\nfrom headway.tasks.text_classification import TextClassification\n"
+        "class Short(TextClassification):\n    truncations = CUTS\n"
+        "class Joining(TextClassification):\n    joins_windows = True\n"
+    )
+    (tmp_path / "short_task.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    content = {"task": "short_task.Short", "data": {"train": "a.csv", "truncation": "window"}}
+    with pytest.raises(RecipeError, match=r"short_task\.Short does not read .* 'window'\. Use one of head, tail,"):
+        Recipe.from_dict(content)
+    assert Recipe.from_dict({**content, "task": "text-classification"}).data.truncation == "window"
+    content = {"task": "short_task.Joining", "data": {**content["data"], "window_pooling": "max"}}
+    with pytest.raises(RecipeError, match=r"window_pooling: short_task\.Joining joins windows in its own way"):
+        Recipe.from_dict(content)

@@ -2,18 +2,33 @@
 
 import csv
 import io
+import json
+import re
 from collections import Counter
 from importlib.resources import files
+from itertools import pairwise
 
 import pytest
+
+from headway.data.sentence_pairs import sentences_of
 
 SAMPLES = files("headway") / "samples"
 COLUMNS = {
     "reviews.csv": ["text", "label"],
     "questions.csv": ["question1", "question2", "same"],
     "similarity.tsv": ["sentence1", "sentence2", "score"],
+    "relations.csv": ["text", "label"],
+    "replies.csv": ["context", "reply"],
+    "catalogue.csv": ["text", "shelf"],
 }
-EXPECTED_ROWS = {"reviews.csv": 671, "questions.csv": 514, "similarity.tsv": 206}
+EXPECTED_ROWS = {
+    "reviews.csv": 671,
+    "questions.csv": 514,
+    "similarity.tsv": 206,
+    "relations.csv": 182,
+    "replies.csv": 153,
+    "catalogue.csv": 96,
+}
 PAIR_FILES = ["questions.csv", "similarity.tsv"]
 
 
@@ -54,7 +69,7 @@ def test_bytes_are_plain_utf8_with_lf(name: str) -> None:
     assert not content.endswith(b"\n\n")
 
 
-@pytest.mark.parametrize("name", ["reviews.csv", "questions.csv"])
+@pytest.mark.parametrize("name", ["reviews.csv", "questions.csv", "replies.csv", "catalogue.csv", "relations.csv"])
 def test_every_csv_field_is_quoted(name: str) -> None:
     written = io.StringIO(newline="")
     csv.writer(written, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows_of(name))
@@ -82,6 +97,18 @@ def test_scores_of_similarity() -> None:
     assert all(score == f"{float(score):.1f}" for _, _, score in rows)
     # Each unit of the scale is there in numbers worth learning from.
     assert min(Counter(min(int(score), 4) for score in scores).values()) >= 25
+
+
+def test_shelves_of_the_catalogue_are_even() -> None:
+    _, *rows = rows_of("catalogue.csv")
+    assert set(Counter(shelf for _, shelf in rows).values()) == {8}
+    assert max(Counter(same_text(text) for text, _ in rows).values()) == 1
+
+
+def test_no_remark_and_no_reply_twice() -> None:
+    _, *rows = rows_of("replies.csv")
+    counts = Counter(same_text(text) for row in rows for text in row)
+    assert [text for text, count in counts.items() if count > 1] == []
 
 
 def test_no_review_twice_whatever_its_label() -> None:
@@ -159,7 +186,51 @@ def test_readme_tells_the_counts(name: str) -> None:
     assert ", ".join(f"`{column}`" for column in COLUMNS[name]) in line
 
 
+def test_paragraphs_of_the_core_text() -> None:
+    text = (SAMPLES / "core.txt").read_bytes().decode("utf-8")
+    paragraphs = text.removesuffix("\n").split("\n\n")
+    assert text.endswith(".\n")
+    assert (len(paragraphs), len(set(paragraphs))) == (68, 68)
+    assert all("\n" not in paragraph and paragraph == paragraph.strip() for paragraph in paragraphs)
+    sentences = [sentence for paragraph in paragraphs for sentence in sentences_of(paragraph)]
+    assert (len(sentences), len({same_text(sentence) for sentence in sentences})) == (340, 340)
+    readme = (SAMPLES / "README.md").read_text(encoding="utf-8")
+    assert "| `core.txt` | core training, plain text | paragraphs with blank lines between | 68 |" in readme
+
+
+def test_answers_stand_once_in_their_texts() -> None:
+    content = json.loads((SAMPLES / "answers.json").read_bytes().decode("utf-8"))
+    paragraphs = [paragraph for article in content["data"] for paragraph in article["paragraphs"]]
+    questions = [question for paragraph in paragraphs for question in paragraph["qas"]]
+    assert (len(paragraphs), len(questions), len({one["question"] for one in questions})) == (18, 90, 90)
+    assert all(one["question"].endswith("?") for one in questions)
+    for paragraph in paragraphs:
+        for question in paragraph["qas"]:
+            (answer,) = question["answers"]
+            assert paragraph["context"].startswith(answer["text"], answer["answer_start"])
+            assert len(re.findall(rf"\b{re.escape(answer['text'])}\b", paragraph["context"])) == 1
+    readme = (SAMPLES / "README.md").read_text(encoding="utf-8")
+    assert "| `answers.json` | question answering, SQuAD's layout | `question`, `context`, `answers` | 90 |" in readme
+
+
 def test_licence_names_cc0() -> None:
     licence = (SAMPLES / "LICENSE-CC0").read_text(encoding="utf-8")
     assert "CC0 1.0 Universal" in licence
     assert "https://creativecommons.org/publicdomain/zero/1.0/" in licence
+
+
+def test_entities_are_varied_and_none_stands_twice() -> None:
+    blocks = (SAMPLES / "entities.conll").read_bytes().decode("utf-8").split("\n\n")
+    lines = [[line.split(" ") for line in block.strip().split("\n")] for block in blocks]
+    assert len(lines) == 174
+    assert len({" ".join(word for word, _ in block) for block in lines}) == 174
+    tags = Counter(tag for block in lines for _, tag in block)
+    assert set(tags) == {"O", *(f"{prefix}-{kind}" for prefix in "BI" for kind in ("person", "place", "organisation"))}
+    assert min(tags[f"B-{kind}"] for kind in ("person", "place", "organisation")) >= 80
+    # No I- without its beginning.
+    for block in lines:
+        for (_, before), (_, tag) in pairwise([["", "O"], *block]):
+            assert not tag.startswith("I-") or before[1:] == tag[1:]
+    assert len({word for block in lines for word, tag in block if tag != "O"}) >= 180
+    readme = (SAMPLES / "README.md").read_text(encoding="utf-8")
+    assert "| `entities.conll` | token classification, three kinds of names | `tokens`, `tags` | 174 |" in readme

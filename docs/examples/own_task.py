@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import torch
 
-from headway.data.batching import fill_values, pad
+from headway.data.batching import pad
 from headway.data.truncation import encode_text
 from headway.errors import DataError
 from headway.tasks.base import Task
@@ -30,10 +30,9 @@ class Stars(Task):
 
     def collate(self, features, tokenizer):
         """Pad the tokens of a batch."""
-        fill = fill_values(features, pad_token_id=tokenizer.pad_token_id, pad_token_type_id=0)
         stars = [one.targets["stars"] for one in features if one.targets]
         targets = {"stars": torch.tensor(stars)} if stars else {}
-        return Batch(pad([one.inputs for one in features], fill), targets, tuple(features))
+        return Batch(pad(features, tokenizer), targets, tuple(features))
 
     def build_model(self, backbone):
         """Return the backbone with one output for each number of stars."""

@@ -36,6 +36,10 @@ class RunError(HeadwayError):
     exit_code = 5
 
 
+class WriteError(RunError):
+    """A file cannot be written; what was there before is whole."""
+
+
 class NonFiniteError(HeadwayError):
     """The loss or a weight stopped being a number."""
 

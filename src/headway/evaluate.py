@@ -53,14 +53,15 @@ def score_features(
     return score(inference.task, predictions, table, loss=mean.value if mean else None)
 
 
-def prediction_lines(predictions: Sequence[Prediction], table: Table, *, gold: str | None) -> Iterator[str]:
+def prediction_lines(task: Task, predictions: Sequence[Prediction], table: Table) -> Iterator[str]:
     """Return one JSON line for each row: its number and place, the input, the gold value, what was predicted."""
+    golds = {column.name for column in task.columns if column.is_gold}
     for number, (prediction, row) in enumerate(zip(predictions, table, strict=True)):
         record = {
             "row": number,
             "where": table.where(number),
-            "input": {name: value for name, value in row.items() if name != gold},
-            "gold": row.get(gold) if gold else None,
+            "input": {name: value for name, value in row.items() if name not in golds},
+            "gold": task.gold(row),
             "value": prediction.value,
             "score": prediction.score,
             "detail": prediction.detail,
@@ -93,7 +94,7 @@ def evaluate(
     """
     predictor = Predictor.load(run, allow_user_code=allow_user_code)
     task = predictor.task
-    table = predictor.read(data, reading, need_gold=True)
+    table = task.prepare(predictor.read(data, reading, need_gold=True), predictor.data.split_seed)
     if not len(table):
         raise DataError(f"{data}: holds no rows to evaluate on.")
     features = list(encode_table(table, task, predictor.tokenizer, predictor.inference.limits))
@@ -103,13 +104,13 @@ def evaluate(
         "data": str(data),
         "rows": len(table),
         "tokens_lost": sum(one.extra.get("tokens_lost", 0) for one in features),
+        "windows": sum(one.extra.get("num_windows", 0) for one in features),
         "main_metric": task.main_metric,
         "metrics": {"data": scored.metrics},
         "details": {"data": scored.details},
         "collapsed": scored.is_collapsed,
     }
     if output_dir is not None:
-        gold = next((column.name for column in task.columns if column.is_gold), None)
         write_json(Path(output_dir) / "metrics.json", result)
-        write_text(Path(output_dir) / "predictions.jsonl", prediction_lines(scored.predictions, table, gold=gold))
+        write_text(Path(output_dir) / "predictions.jsonl", prediction_lines(task, scored.predictions, table))
     return result

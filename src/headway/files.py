@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from headway.errors import RunError
+from headway.errors import RunError, WriteError
 
 
 @contextlib.contextmanager
@@ -24,9 +24,9 @@ def whole_writes(path: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             folder = next(parent for parent in (path, *path.parents) if parent.exists())
             free = f" ({shutil.disk_usage(folder).free / 1e6:,.1f} MB are free there)"
-        raise RunError(
+        raise WriteError(
             f"Cannot write {path}: {error.strerror or error}{free}. What was saved before is whole; free some space or "
-            "mend the permission, then start again with --resume."
+            "mend the permission, then start again."
         ) from error
 
 

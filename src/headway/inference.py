@@ -5,6 +5,7 @@ It imports no Lightning, so that a server installs without it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,6 +21,7 @@ from headway.tasks.base import Limits, Task
 from headway.types import Batch, Criterion, Features, Prediction, Row
 
 ROWS_PER_CHUNK = 2048
+TOKENS_PER_CHUNK = 1_000_000
 SHOWN_ERRORS = 20
 
 
@@ -42,7 +44,7 @@ def encode_table(
             for features in task.encode(row, tokenizer, limits):
                 yield replace(features, row=number)
         except DataError as error:
-            problems.append(f"{table.where(number)}: {error}")
+            problems.append(f"{table.where(number)}: {table.in_file_terms(str(error))}")
     if problems:
         more = [f"... and {len(problems) - SHOWN_ERRORS} more"] if len(problems) > SHOWN_ERRORS else []
         lines = [f"{len(problems)} of {len(table)} rows do not fit the task:", *problems[:SHOWN_ERRORS], *more]
@@ -89,24 +91,34 @@ class Inference:
     def stream(self, rows: Iterable[Row]) -> Iterator[Prediction]:
         """Return the prediction of each row, in the order of the rows, holding a bounded number of them."""
         chunk: list[Row] = []
+        features: list[Features] = []
+        tokens = 0
         for row in rows:
+            for one in self.task.encode(row, self.tokenizer, self.limits):
+                features.append(replace(one, row=len(chunk)))
+                tokens += one.length
             chunk.append(row)
-            if len(chunk) == ROWS_PER_CHUNK:
-                yield from self.predict(list(self.encode(chunk)), chunk)
-                chunk = []
+            if len(chunk) == ROWS_PER_CHUNK or tokens >= TOKENS_PER_CHUNK:
+                yield from self._predict(features, chunk, loss=None, is_split=False)
+                chunk, features, tokens = [], [], 0
         if chunk:
-            yield from self.predict(list(self.encode(chunk)), chunk)
+            yield from self._predict(features, chunk, loss=None, is_split=False)
 
     def predict(
         self, features: Sequence[Features], rows: Sequence[Row], *, loss: LossMean | None = None
     ) -> list[Prediction]:
-        """Return one prediction a row, whatever the batch size.
+        """Return one prediction a row of a whole split, whatever the batch size.
 
         Args:
             features: of all rows; ``features[i].row`` is an index into ``rows``.
             rows: the rows themselves.
             loss: collects the mean loss, if the features hold targets.
         """
+        return self._predict(features, rows, loss=loss, is_split=True)
+
+    def _predict(
+        self, features: Sequence[Features], rows: Sequence[Row], *, loss: LossMean | None, is_split: bool
+    ) -> list[Prediction]:
         parts: list[list[tuple[int, Prediction]]] = [[] for _ in rows]
         lengths = [one.length for one in features]
         device = next(self.model.parameters()).device
@@ -128,12 +140,17 @@ class Inference:
         finally:
             self.model.train(was_training)
         # The windows of a row come back in the order of the text, not of their lengths.
-        return [
+        merged = [
             self.task.merge([prediction for _, prediction in sorted(some, key=lambda one: one[0])]) for some in parts
         ]
+        return self.task.finish(merged, rows, is_split=is_split)
 
     def _collate(self, numbered: Sequence[tuple[int, Features]]) -> Batch:
-        return self.task.collate(
-            [self.task.refresh(one, self.tokenizer, np.random.default_rng([0, 0, number])) for number, one in numbered],
-            self.tokenizer,
-        )
+        return self.task.collate([self._refreshed(number, one) for number, one in numbered], self.tokenizer)
+
+    def refreshed(self, features: Iterable[Features]) -> Iterator[Features]:
+        """Return the features of a split as every evaluation sees them: with the draws of epoch 0."""
+        return itertools.starmap(self._refreshed, enumerate(features))
+
+    def _refreshed(self, number: int, features: Features) -> Features:
+        return self.task.refresh(features, self.tokenizer, np.random.default_rng([0, 0, number]))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from headway.data.batching import epoch_batches, sorted_batches
 from headway.data.token_cache import TokenCache
 from headway.models.backbone import load_backbone
-from headway.preparation import Prepared, build_criterion, prepare, read_tables, token_statistics
+from headway.preparation import Prepared, build_criterion, build_model, prepare, read_tables, token_statistics
 from headway.recipe import Recipe
 from headway.training.fit import check_trainer_arguments, precision
 from headway.training.loaders import BatchStream
@@ -48,7 +48,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     prepared = prepare(recipe, read_tables(recipe), backbone.tokenizer)
     # The caller's random numbers are none of ours.
     with torch.random.fork_rng():
-        model = prepared.task.build_model(backbone)
+        model = build_model(recipe, prepared, backbone)
         measured = _Measured(recipe, prepared, model, backbone.tokenizer)
         stream = measured.stream
         seconds = measured.seconds()
@@ -66,6 +66,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             name: round(one["tokens_lost"] / max(one["tokens"], 1), 4) for name, one in statistics.items()
         },
         "rows_truncated": {name: one["rows_truncated"] for name, one in statistics.items()},
+        "windows": {name: one["windows"] for name, one in statistics.items() if "windows" in one},
         "length_quantiles": {name: one["length_quantiles"] for name, one in statistics.items()},
         "max_length": statistics["train"]["max_length"],
         "epochs": round(stream.epoch_at(stream.total_batches), 3),
@@ -97,7 +98,8 @@ def describe(planned: dict[str, Any]) -> str:
         (
             f"tokens, {name}",
             f"{planned['tokens'][name]:,}; {planned['tokens_lost'][name]:,} ({planned['tokens_lost_share'][name]:.2%}) "
-            f"lost to truncation at {planned['max_length']}, in {planned['rows_truncated'][name]:,} rows",
+            f"lost to truncation at {planned['max_length']}, in {planned['rows_truncated'][name]:,} rows"
+            + (f"; {planned['windows'][name]:,} windows" if name in planned["windows"] else ""),
         )
         for name in splits
     ]
@@ -271,7 +273,8 @@ class _Cost:
 
     @classmethod
     def of(cls, source: TokenCache, numbers: Any) -> _Cost:
-        return cls(source, numbers, len(numbers) * int(source.lengths[np.asarray(numbers)].max()))
+        chosen = np.asarray(numbers)
+        return cls(source, numbers, int(source.num_pieces[chosen].sum() * source.longest_piece[chosen].max()))
 
 
 def _line(first: tuple[float, float], second: tuple[float, float]) -> Callable[[float], float]:

@@ -16,9 +16,10 @@ import torch
 from pydantic import ValidationError
 from transformers import PreTrainedTokenizerBase
 
+from headway.data.cells import check_row
 from headway.data.options import DataOptions
 from headway.data.table import Table
-from headway.errors import DataError, ModelError
+from headway.errors import ModelError
 from headway.files import read_json
 from headway.importing import find_user_code, load_class
 from headway.inference import Inference
@@ -104,27 +105,11 @@ class Predictor:
         """Return a row as the task reads it.
 
         Raises:
-            DataError: it lacks a text, or holds something that is none.
+            DataError: it lacks a column, or one holds something of the wrong kind.
         """
         if isinstance(row, str):
-            row = {self.task.columns[0].name: row}
-        known = {column.name for column in self.task.columns}
-        texts = [column for column in self.task.columns if column.kind == "text"]
-        required = {column.name for column in texts if column.required}
-        if missing := sorted(required - {name for name, value in row.items() if value is not None}):
-            raise DataError(f"A row needs {missing[0]!r}; this one holds {', '.join(map(repr, row)) or 'nothing'}.")
-        if wrong := sorted(set(row) - known):
-            raise DataError(f"There is no column {wrong[0]!r} in this task. It reads {', '.join(sorted(known))}.")
-        for name in (column.name for column in texts if row.get(column.name) is not None):
-            value = row[name]
-            if not isinstance(value, str):
-                raise DataError(f"Column {name!r} holds {value!r:.80} ({type(value).__name__}), expected a text.")
-            if not value.isascii():
-                try:
-                    value.encode("utf-8")
-                except UnicodeEncodeError as error:
-                    raise DataError(f"Column {name!r} holds half a character at position {error.start}.") from None
-        return row
+            row = {next(column.name for column in self.task.columns if column.kind == "text"): row}
+        return check_row(row, self.task.columns)
 
 
 def _description(path: Path) -> dict[str, Any]:

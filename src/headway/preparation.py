@@ -19,10 +19,12 @@ from headway.data.findings import Report, TokenLoss
 from headway.data.split import split
 from headway.data.table import Table
 from headway.data.token_cache import TokenCache, cache_key, open_or_build
-from headway.data.truncation import encode_text
+from headway.errors import DataError
 from headway.importing import Choice
 from headway.inference import encode_table
+from headway.models.backbone import Backbone
 from headway.models.losses import build_loss
+from headway.models.windows import WindowedModel
 from headway.recipe import Recipe
 from headway.tasks.base import Limits, Task
 
@@ -53,6 +55,7 @@ def read_tables(recipe: Recipe) -> dict[str, Table]:
             share=data.validation,
             seed=data.split_seed,
             stratify_by=recipe.task.stratify_by if data.stratify else None,
+            group_by=recipe.task.group_by,
         )
     elif data.validation is not None:
         tables["validation"] = Table.read(data.validation, options=data, columns=columns, need_gold=True)
@@ -76,7 +79,10 @@ def prepare(
         DataError: rows do not fit the task; all of them are named at once, up to twenty.
     """
     tables = {name: recipe.task.prepare(table, recipe.data.split_seed) for name, table in tables.items()}
-    task = recipe.task.resolve(tables["train"])
+    try:
+        task = recipe.task.resolve(tables["train"])
+    except DataError as error:
+        raise DataError(tables["train"].in_file_terms(str(error))) from error
     limits = limits_of(recipe, tokenizer)
     features = {name: features_of(table, task, tokenizer, limits, stop_check) for name, table in tables.items()}
     return Prepared(task, tables, features, limits)
@@ -91,7 +97,13 @@ def limits_of(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Limits:
             *(max_length, tokenizer.model_max_length, tokenizer.model_max_length),
         )
         max_length = tokenizer.model_max_length
-    return Limits(max_length=max_length, truncation=recipe.data.truncation)
+    data = recipe.data
+    return Limits(
+        max_length=max_length,
+        truncation=data.truncation,
+        doc_stride=max_length // 4 if data.doc_stride is None else data.doc_stride,
+        max_windows=data.max_windows,
+    )
 
 
 def features_of(
@@ -102,9 +114,10 @@ def features_of(
     stop_check: Callable[[], None] = lambda: None,
 ) -> TokenCache:
     """Return the features of a table, from the cache where it has them."""
-    # The code of the task, of any task it builds on, and of what cuts a text.
-    code: list[Any] = [one for one in type(task).__mro__ if isinstance(one, type) and issubclass(one, Task)]
-    source = b"".join(Path(inspect.getfile(one)).read_bytes() for one in (*code, encode_text))
+    # The code of the task, of any task it builds on, and of all that it encodes with.
+    files = [Path(inspect.getfile(one)) for one in type(task).__mro__ if issubclass(one, Task)]
+    files += sorted(Path(inspect.getfile(Table)).parent.glob("*.py"))
+    source = b"".join(file.read_bytes() for file in files)
     key = cache_key(
         rows=table.fingerprint,
         tokenizer=hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
@@ -114,6 +127,14 @@ def features_of(
     )
     name = f"{Path(table.name).name}-{len(table)}rows-{limits.max_length}tokens"
     return open_or_build(name, key, encode_table(table, task, tokenizer, limits, stop_check))
+
+
+def build_model(recipe: Recipe, prepared: Prepared, backbone: Backbone) -> nn.Module:
+    """Return the task's model; where texts are read in windows, wrapped so that their scores become one."""
+    model = prepared.task.build_model(backbone)
+    if recipe.data.truncation == "window" and not prepared.task.joins_windows:
+        return WindowedModel(model, pooling=recipe.data.window_pooling)
+    return model
 
 
 def build_criterion(recipe: Recipe, prepared: Prepared) -> nn.Module:
@@ -154,7 +175,9 @@ def check_data(prepared: Prepared) -> Report:
 
 def token_statistics(features: TokenCache, num_rows: int, max_length: int) -> dict[str, Any]:
     """Return how long the rows of a split are and what truncation leaves out, as in manifest.json."""
-    full = features.lengths + features.tokens_lost
+    # A row may have several features, its windows.
+    full = np.zeros(num_rows, dtype=np.int64)
+    np.add.at(full, features.rows, features.lengths + features.tokens_lost - features.tokens_repeated)
     quantiles = np.quantile(full, [0.5, 0.9, 0.99, 1.0], method="higher") if len(full) else np.zeros(4)
     return {
         "rows": num_rows,
@@ -162,6 +185,7 @@ def token_statistics(features: TokenCache, num_rows: int, max_length: int) -> di
         "tokens_lost": int(features.tokens_lost.sum()),
         "rows_truncated": len(set(features.rows[features.tokens_lost > 0].tolist())),
         "max_length": max_length,
+        **({"windows": int(features.num_windows.sum())} if features.num_windows.any() else {}),
         "length_quantiles": {
             name: int(value) for name, value in zip(("50", "90", "99", "100"), quantiles, strict=True)
         },

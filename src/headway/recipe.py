@@ -20,6 +20,12 @@ from headway.types import Options
 
 TASKS = {
     "text-classification": "headway.tasks.text_classification.TextClassification",
+    "token-classification": "headway.tasks.token_classification.TokenClassification",
+    "sentence-embeddings": "headway.tasks.sentence_embeddings.SentenceEmbeddings",
+    "multiple-choice": "headway.tasks.multiple_choice.MultipleChoice",
+    "question-answering": "headway.tasks.question_answering.QuestionAnswering",
+    "relation-extraction": "headway.tasks.relation_extraction.RelationExtraction",
+    "pretraining": "headway.tasks.pretraining.Pretraining",
 }
 
 MAX_VALUES = 1_000_000
@@ -104,6 +110,17 @@ class Recipe(Options):
             raise ValueError(f"{needing[0]} needs validation rows; set data.validation, or leave the option out")
         return self
 
+    @model_validator(mode="after")
+    def _task_knows_the_strategy(self) -> Self:
+        how, known = self.data.truncation, self.task.truncations
+        if how not in known:
+            raise RecipeError(
+                f"data.truncation: {self.task.type} does not read a text by {how!r}. Use one of {', '.join(known)}."
+            )
+        if self.task.joins_windows and self.data.window_pooling != "mean":
+            raise RecipeError(f"data.window_pooling: {self.task.type} joins windows in its own way. Leave it out.")
+        return self
+
     @classmethod
     def load(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
         """Return the recipe in a YAML file, or a shipped one by its bare name, with dotted overrides applied.
@@ -156,7 +173,8 @@ def find_recipe(name: str | Path) -> Path:
     known = [*shipped, *(str(file) for file in path.parent.glob("*.y*ml"))]
     raise RecipeError(
         f"There is no recipe {str(name)!r}.{did_you_mean(str(name), known)} Name a YAML file or one of the shipped "
-        f"recipes ({', '.join(sorted(shipped))}); `headway init` writes one for your data."
+        f"recipes ({', '.join(sorted(shipped)[:6])}, ...; {len(shipped)} in all); `headway init` writes one for "
+        "your data."
     )
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import shutil
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from headway.errors import DataError, RunBusyError
+from headway.errors import DataError, RunBusyError, WriteError
 from headway.evaluate import Scored, prediction_lines, score, score_features
 from headway.files import read_json, sweep, whole_writes, write_json, write_text
 from headway.inference import Inference, LossMean
@@ -22,7 +23,15 @@ from headway.manifest import check_fingerprint, data_record, machine, model_reco
 from headway.metrics.intervals import across_seeds
 from headway.models.backbone import Backbone, load_backbone
 from headway.models.saving import save_model
-from headway.preparation import Prepared, build_criterion, check_data, prepare, read_tables, token_statistics
+from headway.preparation import (
+    Prepared,
+    build_criterion,
+    build_model,
+    check_data,
+    prepare,
+    read_tables,
+    token_statistics,
+)
 from headway.recipe import Recipe
 from headway.run_dir import RunDir
 from headway.tasks.base import Task
@@ -52,7 +61,7 @@ def train(
     """
     run = RunDir(output_dir or recipe.output_dir or Path("runs") / recipe.task.name)
     check_trainer(recipe.training, recipe.trainer)
-    with stop_request() as request, run.writer():
+    with _resumable(run), stop_request() as request, run.writer():
         _claim(run, resume=resume, overwrite=overwrite)
         is_resumed = run.is_run and not overwrite
         backbone = load_backbone(recipe.model)
@@ -124,7 +133,7 @@ def _build(work: _Work, seed: int) -> _Ready:
     """Return everything that the recipe names for one seed, so that a fault in it shows before a file is written."""
     # The new head is drawn here; everything after draws from (seed, position).
     seed_from(seed)
-    model = work.prepared.task.build_model(work.backbone)
+    model = build_model(work.recipe, work.prepared, work.backbone)
     inference = Inference(
         work.prepared.task,
         model,
@@ -180,13 +189,20 @@ def _train_one(run: RunDir, work: _Work, seed: int, ready: _Ready) -> None:
     )
 
     model.float().cpu()
-    gold = next((column.name for column in task.columns if column.is_gold), None)
+    inference = _calibrated(inference, prepared)
+    task = inference.task
     scored: dict[str, Scored] = {}
     for name in scored_splits:
         table = prepared.tables[name]
         scored[name] = score_features(inference, prepared.features[name], table, criterion=criterion)
-        write_text(run.predictions(name), prediction_lines(scored[name].predictions, table, gold=gold))
-    save_model(model, backbone.tokenizer, run.model, extra=_about(recipe, task, inference))
+        write_text(run.predictions(name), prediction_lines(task, scored[name].predictions, table))
+    save_model(
+        model,
+        backbone.tokenizer,
+        run.model,
+        extra=_about(recipe, task, inference),
+        companions=task.companions(model, inference.limits),
+    )
     write_json(run.manifest, {
         **versions(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -230,6 +246,9 @@ def _before(work: _Work, inference: Inference, splits: list[str], seed: int) -> 
         untrained = score_features(inference, prepared.features[split], table)
         found.setdefault("untrained", {})[split] = untrained.metrics
         simple = prepared.task.baselines(list(prepared.tables["train"]), list(table), seed=0)
+        simple |= prepared.task.feature_baselines(
+            prepared.features["train"], inference.refreshed(prepared.features[split]), inference.tokenizer
+        )
         for name, predictions in simple.items():
             found.setdefault(name, {})[split] = score(prepared.task, predictions, table).metrics
     metric = prepared.task.main_metric
@@ -239,6 +258,14 @@ def _before(work: _Work, inference: Inference, splits: list[str], seed: int) -> 
             ", ".join(f"{name} {values[split][metric]['value']:.4f}" for name, values in found.items()),
         )  # fmt: skip
     return found
+
+
+def _calibrated(inference: Inference, prepared: Prepared) -> Inference:
+    """Return the inference whose task has learnt from the validation rows what only a trained model can teach it."""
+    if "validation" not in prepared.tables:
+        return inference
+    features, rows = prepared.features["validation"], list(prepared.tables["validation"])
+    return replace(inference, task=inference.task.calibrate(lambda: inference.predict(features, rows), rows))
 
 
 def _validation_score(prepared: Prepared, ready: _Ready) -> Callable[[], dict[str, float]]:
@@ -325,6 +352,15 @@ def _clear(run: RunDir) -> None:
     with whole_writes(run.path):
         for path in run.held:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@contextlib.contextmanager
+def _resumable(run: RunDir) -> Iterator[None]:
+    """Tell a user whose disk refused a file how the training goes on."""
+    try:
+        yield
+    except WriteError as error:
+        raise WriteError(f"{error} The training goes on with: {_resume_command(run)}") from error
 
 
 def _resume_command(run: RunDir) -> str:

@@ -32,15 +32,21 @@ class Column:
     """A column that a task reads from a row."""
 
     name: str
-    kind: Literal["text", "label"]
+    kind: Literal["text", "texts", "tokens", "span", "label", "tags", "structure", "value"]
+    """What its cells hold. Input: a ``text``; a list of ``texts``; a list of ``tokens`` (a text is split at blanks); a
+    ``span`` of characters (start, and the end behind the last one, both counted from 0).
+    Gold: a ``label``, a list of labels, or a number; a list of ``tags``, one for each token; a ``structure`` of plain
+    values (lists and mappings), or a ``value`` that may also be a plain text; the task itself takes them apart."""
     required: bool
     """Whether every row must hold it; a gold column is required for training and evaluation only."""
     description: str
+    unless: str | None = None
+    """Another column of the task that may stand in its place."""
 
     @property
     def is_gold(self) -> bool:
         """Whether the column holds the truth, absent from the rows that are only predicted."""
-        return self.kind == "label"
+        return self.kind in ("label", "tags", "structure", "value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +57,20 @@ class Features:
     targets: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     """What stays on the CPU: offsets, word ids, tokens lost to truncation (``tokens_lost``)."""
+    pieces: tuple[int, ...] = ()
+    """Tokens of each sequence, where the inputs are several sequences one after another that the model reads apart
+    (choices, windows of one text, a query and its answers); empty: they are one sequence."""
     row: int = -1
     """Number of the row in its table, counted from 0."""
 
     @property
+    def num_pieces(self) -> int:
+        """Number of sequences."""
+        return len(self.pieces) or 1
+
+    @property
     def length(self) -> int:
-        """Number of tokens of the longest input, which decides how much is padded."""
+        """Number of tokens, of all pieces together."""
         return max((len(ids) for name, ids in self.inputs.items() if name.endswith("input_ids")), default=0)
 
 
@@ -67,6 +81,11 @@ class Batch:
     inputs: dict[str, Tensor]
     targets: dict[str, Tensor]
     features: tuple[Features, ...]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of sequences (rows of each input tensor) that belong to each of the features."""
+        return [one.num_pieces for one in self.features]
 
     def to(self, device: Any) -> Batch:
         """Return the batch with its tensors on ``device``."""

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 
-from headway.data.batching import epoch_batches, fill_values, pad, sorted_batches
-from headway.types import Features
+from headway.data.batching import epoch_batches, pad, sorted_batches
+from headway.types import Batch, Features
 
 
 def lengths_of(num_rows: int, seed: int = 0) -> np.ndarray:
@@ -71,19 +71,34 @@ def test_batches_for_prediction_go_from_the_longest_row_to_the_shortest() -> Non
     assert sorted_batches([], batch_size=2) == []
 
 
+class Padding:
+    """The two numbers that padding asks a tokenizer for."""
+
+    pad_token_id = 9
+    pad_token_type_id = 3
+
+
 def test_padding_is_on_the_right_and_each_input_has_its_own_filler() -> None:
-    rows = [{"input_ids": [5, 6, 7], "attention_mask": [1, 1, 1]}, {"input_ids": [8], "attention_mask": [1]}]
-    padded = pad(rows, {"input_ids": 9, "attention_mask": 0})
+    features = [
+        Features({"input_ids": [5, 6, 7], "token_type_ids": [0, 0, 1], "attention_mask": [1, 1, 1]}),
+        Features({"input_ids": [8], "token_type_ids": [0], "attention_mask": [1]}),
+    ]
+    padded = pad(features, Padding())
     assert torch.equal(padded["input_ids"], torch.tensor([[5, 6, 7], [8, 9, 9]]))
+    assert torch.equal(padded["token_type_ids"], torch.tensor([[0, 0, 1], [0, 3, 3]]))
     assert torch.equal(padded["attention_mask"], torch.tensor([[1, 1, 1], [1, 0, 0]]))
     assert padded["input_ids"].dtype == torch.long
 
 
-def test_fillers_follow_from_the_names_of_the_inputs() -> None:
-    one = Features({"input_ids": [1], "pair_input_ids": [1], "token_type_ids": [0], "attention_mask": [1]})
-    assert fill_values([one], pad_token_id=7, pad_token_type_id=3) == {
-        "input_ids": 7,
-        "pair_input_ids": 7,
-        "token_type_ids": 3,
-        "attention_mask": 0,
-    }
+def test_each_piece_of_features_is_a_sequence_of_its_own() -> None:
+    features = [Features({"input_ids": [1, 2, 3, 4, 5]}, pieces=(2, 3)), Features({"input_ids": [6]})]
+    assert torch.equal(pad(features, Padding())["input_ids"], torch.tensor([[1, 2, 9], [3, 4, 5], [6, 9, 9]]))
+    assert Batch({}, {}, tuple(features)).sizes == [2, 1]
+
+
+def test_windows_are_rows_of_their_own_and_counted_for_the_model() -> None:
+    one = Features({"input_ids": [2, 9, 3]}, {}, {"num_windows": 1}, pieces=(3,))
+    two = Features({"input_ids": [2, 9, 9, 3, 2, 8, 3]}, {}, {"num_windows": 2}, pieces=(4, 3))
+    batch = pad([one, two], Padding())
+    assert batch["input_ids"].tolist() == [[2, 9, 3, 9], [2, 9, 9, 3], [2, 8, 3, 9]]
+    assert batch["num_windows"].tolist() == [1, 2]

@@ -26,6 +26,14 @@ def test_label_only_in_validation():
     assert finding.examples[0] == {"where": "validation.csv, row 3", "value": "c"}
 
 
+def test_a_label_that_the_recipe_lists_need_not_stand_in_train():
+    views = [view(["a", "b", "c", "c"], "validation")]
+    findings = {one.name: one for one in check_labels(view(["a", "b"] * 5), views, listed=("a", "b", "c"))}
+    assert "label_not_in_train" not in findings
+    assert findings["label_not_learnt"].count == 2
+    assert "task.labels lists, but of which train has no row (c): 2." in findings["label_not_learnt"].message
+
+
 def test_label_only_in_train():
     finding = found(["a", "b", "c"] * 5, ["a", "b", "c"], ["a", "a"])["label_not_in_split"]
     assert finding.count == 2

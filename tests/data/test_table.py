@@ -143,3 +143,33 @@ def test_every_ending_names_a_format_that_exists(suffix: str, tmp_path: Path) ->
         (tmp_path / name).touch()
         assert format_of(Source(path=str(tmp_path / name))) == SUFFIXES[suffix]
     assert SUFFIXES[suffix] in FORMATS
+
+
+def test_rows_without_a_label_are_left_out_only_if_asked_for_and_never_silently(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,stars\na,1\nb,\nc,2\nd, \n")
+    with pytest.raises(DataError, match="line 3"):
+        read(path, columns={"label": "stars"})
+    table = read(path, columns={"label": "stars"}, unlabelled="leave_out")
+    assert list(table) == [{"text": "a", "label": "1"}, {"text": "c", "label": "2"}]
+    assert [table.where(number) for number in range(2)] == [f"{path}, line 2", f"{path}, line 4"]
+    assert ["2 of 4 rows have no label; they are left out" in one for one in table.warnings] == [True]
+    data = DataOptions.model_validate({"train": path, "columns": {"label": "stars"}, "unlabelled": "leave_out"})
+    assert len(Table.read(path, options=data, columns=COLUMNS, need_gold=False)) == 4
+    path.write_text("text,label\na,1\n")
+    assert read(path, unlabelled="leave_out").warnings == ()
+
+
+def test_a_message_may_name_the_column_of_the_file(reviews: Path) -> None:
+    table = read(reviews, columns={"text": ["title", "review"], "label": "stars"})
+    said = "column 'label' ('stars' in the file) and column 'text' ('title + review' in the file)"
+    assert table.in_file_terms("column 'label' and column 'text'") == said
+    assert table[:1].in_file_terms("column 'label' and column 'text'") == said
+    assert table.in_file_terms("column 'stars'") == "column 'stars'"
+
+
+def test_other_columns_keep_the_places_of_their_rows() -> None:
+    table = Table.from_rows([{"text": "a"}, {"text": "b"}], name="rows.csv")
+    other = table.select([1, 1]).with_columns({"query": ["b", "c"]})
+    assert list(other) == [{"query": "b"}, {"query": "c"}]
+    assert [other.where(row) for row in (0, 1)] == ["rows.csv, row 2"] * 2

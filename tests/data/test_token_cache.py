@@ -161,3 +161,29 @@ def test_the_key_changes_with_each_ingredient() -> None:
     keys = {cache_key(**whole), *(cache_key(**{**whole, name: "other"}) for name in whole)}
     assert len(keys) == 1 + len(whole)
     assert cache_key(**dict(reversed(whole.items()))) in keys
+
+
+def test_windows_and_other_pieces_are_counted_from_the_file(tmp_path: Path) -> None:
+    given = [
+        Features({"input_ids": [1, 2, 3]}, {}, {"tokens_lost": 0, "num_windows": 1, "tokens_repeated": 0}, pieces=(3,)),
+        Features({"input_ids": [1] * 9}, {}, {"tokens_lost": 4, "num_windows": 2, "tokens_repeated": 3}, pieces=(5, 4)),
+        Features({"input_ids": [1] * 2}, {}, {"tokens_lost": 0}),
+        Features({"input_ids": [1] * 6}, {}, {"tokens_lost": 0}, pieces=(1, 3, 2)),
+    ]
+    for kept, expected in ((given, ([1, 2, 1, 3], [3, 5, 2, 3])), (given[2:3], ([1], [2])), ([], ([], []))):
+        cache = open_or_build("pieces", f"key-{len(kept)}", kept, folder=tmp_path)
+        assert list(cache) == kept
+        assert (cache.num_pieces.tolist(), cache.longest_piece.tolist()) == expected
+    cache = open_or_build("pieces", "key-4", given, folder=tmp_path)
+    assert cache.num_windows.tolist() == [1, 2, 0, 0]
+    assert cache.tokens_repeated.tolist() == [0, 3, 0, 0]
+
+
+def test_long_rows_are_written_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_cache, "TOKENS_PER_CHUNK", 10)
+    sizes = []
+    write = token_cache._record_batch
+    monkeypatch.setattr(token_cache, "_record_batch", lambda chunk: sizes.append(len(chunk)) or write(chunk))
+    given = [Features({"input_ids": [1] * length}, {}, {"tokens_lost": 0}) for length in (6, 6, 20, 1, 1)]
+    assert list(open_or_build("long", "key", given, folder=tmp_path)) == given
+    assert sizes == [2, 1, 2]

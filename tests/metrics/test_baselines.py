@@ -11,6 +11,7 @@ from headway.metrics.baselines import (
     tfidf_logistic_regression,
     tfidf_one_vs_rest,
     tfidf_ridge,
+    tfidf_vectors,
 )
 
 TRAIN = ["a good film", "good and warm", "what a good cast", "a bad film", "bad and cold", "what a bad cast"]
@@ -121,3 +122,16 @@ def test_banking77_is_close_to_what_a_linear_model_reaches(shared_data):
     )
     right = [labels[best] == row["category"] for best, row in zip(found.argmax(axis=1), test, strict=True)]
     assert np.mean(right) > 0.88
+
+
+def test_products_of_tfidf_vectors_are_cosines():
+    left, right = tfidf_vectors(TRAIN, ["a good film", "cold", "unheard"], ["a good film", "warm", "unheard"])
+    cosines = (left @ right.T).toarray()
+    assert cosines[0, 0] == pytest.approx(1)
+    assert cosines[1].tolist() == [0, 0, 0]
+    assert cosines[2].tolist() == [0, 0, 0]  # a text without a known word
+
+
+def test_tfidf_vectors_without_a_word_are_nothing():
+    (only,) = tfidf_vectors(["!", ""], ["a", "b"])
+    assert only.toarray().tolist() == [[0], [0]]

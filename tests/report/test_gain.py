@@ -19,7 +19,7 @@ def make_run(tuned: dict[str, Any], baselines: dict[str, Any], **more: Any) -> R
         }
     )
     path = Path("runs/made-up")
-    return Run(path, metrics, RunFiles(path, metrics, Manifest(), None, None, {}, [], {}))
+    return Run(path, metrics, RunFiles(path, metrics, Manifest(), None, None, {}, [], "", {}))
 
 
 @pytest.mark.parametrize(

@@ -283,6 +283,18 @@ def test_nothing_to_see_is_said(binary_run: Path, edit_json: EditJson) -> None:
     assert "No token was lost" in text
 
 
+def test_windows_are_counted(binary_run: Path, edit_json: EditJson) -> None:
+    edit_json(
+        binary_run / "manifest.json",
+        lambda manifest: [
+            tokens.update(tokens_lost=0, rows_truncated=0, windows=98_765) for tokens in manifest["tokens"].values()
+        ],
+    )
+    text = Page(write_report(binary_run).read_text()).text
+    assert "No token was lost: every text was read whole, in windows" in text
+    assert "train 98,765 for 3,610 rows" in text
+
+
 def poison(value: Any, payload: str, *, keys: bool) -> Any:
     """Put the payload into every text of a JSON value, and before every key of user-made mappings."""
     if isinstance(value, dict):

@@ -14,7 +14,31 @@ from headway.inference import encode_table
 from headway.recipe import Recipe
 from headway.tasks.base import Limits
 from headway.tasks.text_classification import TextClassification
-from headway.types import Batch, Prediction
+from headway.types import Batch, Prediction, Row
+
+TEXTS = [
+    "a great film", "the food was awful and the room very small", "lovely", "dull book", "happy people in a garden",
+    "a sad song", "bright and fine", "no plot and poor actors",
+]  # fmt: skip
+IS_GOOD = [True, False, True, False, True, False, True, False]
+NAMES = ["good" if good else "bad" for good in IS_GOOD]
+
+CASES: dict[str, tuple[dict[str, Any], list[Row]]] = {
+    "two labels": ({}, [{"text": t, "label": n} for t, n in zip(TEXTS, NAMES, strict=True)]),
+    "three labels": ({}, [{"text": t, "label": "abc"[i % 3]} for i, t in enumerate(TEXTS)]),
+    "pair": (
+        {},
+        [{"text": t, "text_pair": TEXTS[i - 1], "label": NAMES[i]} for i, t in enumerate(TEXTS)],
+    ),
+    "several labels": (
+        {},
+        [{"text": t, "label": [["x"], [], ["x", "y"], ["z"]][i % 4]} for i, t in enumerate(TEXTS)],
+    ),
+    "number": (
+        {"problem_type": "regression"},
+        [{"text": t, "label": str(i / 8)} for i, t in enumerate(TEXTS)],
+    ),
+}
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ class Masking(TextClassification):
 
     def refresh(self, features: Features, tokenizer: Any, rng: np.random.Generator) -> Features:
         drawn = rng.integers(100)
-        return dataclasses.replace(features, inputs={**features.inputs, "drawn_ids": [int(drawn)]})
+        return dataclasses.replace(features, inputs={**features.inputs, "drawn_ids": [int(drawn)] * features.length})
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from headway.errors import RecipeError
 from headway.recipe import Recipe
 from headway.training.options import OptimizationOptions, TrainingOptions
 
@@ -37,6 +38,16 @@ def test_a_value_that_makes_no_sense(kind: Any, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as refused:
         kind.model_validate(wrong)
     assert next(iter(wrong)) in str(refused.value)
+
+
+@pytest.mark.parametrize("warmup", [{"warmup_ratio": 0.1}, {"warmup_steps": 5}])
+@pytest.mark.parametrize("schedule", ["constant", "reduce_lr_on_plateau"])
+def test_a_warmup_that_would_do_nothing_is_refused(schedule: str, warmup: dict[str, Any]) -> None:
+    section = {"lr_scheduler_type": schedule, **warmup}
+    with pytest.raises(RecipeError, match=rf"optimization: {next(iter(warmup))} does nothing with .* {schedule!r}"):
+        Recipe.from_dict({"task": "text-classification", "data": {"train": "a.csv"}, "optimization": section})
+    assert OptimizationOptions(lr_scheduler_type="constant_with_warmup", **warmup)
+    assert OptimizationOptions(lr_scheduler_type=schedule)
 
 
 @pytest.mark.parametrize("kind", [OptimizationOptions, TrainingOptions])

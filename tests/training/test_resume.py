@@ -78,7 +78,7 @@ def history(folder: Path) -> str:
 SETUPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": ({}, {}),
     "accumulation": ({}, {"gradient_accumulation_steps": 3}),
-    "mid-epoch-evaluation": ({"eval_steps": 3}, {"lr_scheduler_type": "reduce_lr_on_plateau"}),
+    "mid-epoch-evaluation": ({"eval_steps": 3}, {"lr_scheduler_type": "reduce_lr_on_plateau", "warmup_ratio": 0}),
     "float32-random-order": ({"bf16": False, "group_by_length": False}, {"lr_scheduler_type": "one_cycle"}),
     "step-schedule": ({}, {"lr_scheduler_type": "step", "lr_scheduler_kwargs": {"gamma": 0.5}}),
     "early-stopping": ({"eval_steps": 2, "early_stopping_patience": 2, "num_train_epochs": 6}, {"learning_rate": 1e-5}),

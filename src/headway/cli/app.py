@@ -31,7 +31,9 @@ for _name, _help in (
     ("train", "Train what a recipe describes."),
     ("evaluate", "Score a run on a labelled file."),
     ("predict", "Predict one text, a file, or standard input."),
+    ("extract", "Find the entities in texts, and how they are related."),
     ("check", "Look for trouble in the data before any training."),
+    ("compare", "Say by how much runs differ, paired over their seeds."),
     ("report", "Write the report of a run again."),
     ("init", "Write a recipe for your data."),
     ("doctor", "Say what this machine has and what is missing."),
@@ -42,9 +44,17 @@ recipes = cyclopts.App(name="recipe", help="Show what a recipe may hold, and wha
 recipes.command("headway.cli.recipe:schema", name="schema", help="Print the JSON schema of all options, for editors.")
 recipes.command("headway.cli.recipe:print_", name="print", help="Print a recipe with all its defaults.")
 app.command(recipes)
+searching = cyclopts.App(name="search", help="Find the texts nearest to a text, and texts that say the same.")
+searching.command("headway.cli.search:index", name="index", help="Turn the texts of a file into an index.")
+searching.command("headway.cli.search:query", name="query", help="Find the nearest texts of an index.")
+searching.command("headway.cli.search:duplicates", name="duplicates", help="List pairs that say nearly the same.")
+app.command(searching)
 app.register_install_completion_command("--install_completion")
 
-VERBS = ("train", "evaluate", "predict", "check", "report", "init", "doctor", "runs", "recipe")
+VERBS = (
+    "train", "evaluate", "predict", "extract", "search", "check", "compare", "report", "init", "doctor", "runs",
+    "recipe",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -42,6 +42,9 @@ def check(
         print(json.dumps(found, ensure_ascii=False))
     else:
         print("Rows: " + ", ".join(f"{split} {number:,}" for split, number in found["rows"].items()))
+        for split, tokens in found.get("tokens", {}).items():
+            windows = f" in {tokens['windows']:,} windows" if tokens["windows"] else ""
+            print(f"Tokens, {split}: {tokens['tokens']:,}{windows}; {tokens['tokens_lost']:,} lost")
         for kind, mark in (("problems", "PROBLEM"), ("warnings", "warning")):
             for finding in found[kind]:
                 print(f"\n{mark}  {finding['split']}: {finding['message']}\n  {finding['mend']}")

@@ -33,11 +33,12 @@ def predict(
     """Predict one text (`--text`), a file (`--data FILE`), or standard input (`-`), in the order of the input.
 
     Files are read as the run's own data were; `--data.format`, `--data.columns.text` and so on change that. Standard
-    input holds one text a line, or one JSON object a line.
+    input holds one text a line, or one JSON object a line. The columns of other tasks are options like `--text`:
+    `--question "..." --context "..."`, `--choices '["one", "another"]'`.
 
     Args:
         run: The run directory.
-        overrides: Reading options that differ for this file, or `-` for standard input.
+        overrides: Columns of one row, reading options that differ for this file, or `-` for standard input.
         text: One text.
         text_pair: The second text of a pair.
         data: A file with one row for each prediction; a label column is not needed.
@@ -50,17 +51,19 @@ def predict(
     from headway.predictor import Predictor
     from headway.recipe import parse_overrides
 
-    options = [token for token in overrides if token != "-"]
-    from_input = len(options) < len(overrides)
-    if sum((text is not None, data is not None, from_input)) != 1:
+    row, options = _apart([token for token in overrides if token != "-"])
+    row |= {name: value for name, value in (("text", text), ("text_pair", text_pair)) if value is not None}
+    from_input = "-" in overrides
+    if sum((bool(row), data is not None, from_input)) != 1:
         raise RecipeError("Give exactly one of --text TEXT, --data FILE, or - for standard input.")
+    if row and options:
+        raise RecipeError(f"{options[0]!r} goes with --data FILE; it says how a file is read.")
     if output is not None and Path(output).exists():
         raise RunBusyError(f"{output} exists already. Remove it or choose another --output.")
     if output is not None and not Path(output).parent.is_dir():
         raise RunError(f"There is no folder {Path(output).parent} to write {output} in. Make it first.")
     predictor = Predictor.load(run, allow_user_code=allow_user_code, batch_size=batch_size)
-    if text is not None:
-        row = {"text": text} if text_pair is None else {"text": text, "text_pair": text_pair}
+    if row:
         prediction = predictor.predict(row)
         record = {**row, "value": prediction.value, "score": prediction.score, **prediction.detail}
         print(json.dumps(record, ensure_ascii=False) if json_ else _lines(record))
@@ -70,11 +73,25 @@ def predict(
     else:
         rows = _standard_input(predictor)
     with _output(output) as file:
-        for row, prediction in predictor.pairs(rows):
-            record = {**row, "value": prediction.value, "score": prediction.score, **prediction.detail}
+        for given, prediction in predictor.pairs(rows):
+            record = {**given, "value": prediction.value, "score": prediction.score, **prediction.detail}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
             if output is None:
                 file.flush()
+
+
+def _apart(tokens: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the columns of a row (``--question ...``), as they are written, and the reading options."""
+    row: dict[str, Any] = {}
+    options: list[str] = []
+    remaining = iter(tokens)
+    for token in remaining:
+        name, has_value, value = token.removeprefix("--").partition("=")
+        if token.startswith("--") and name.isidentifier():
+            row[name] = value if has_value else next(remaining, "")
+        else:
+            options.append(token)
+    return row, options
 
 
 def _standard_input(predictor: Predictor) -> Iterator[Any]:
@@ -117,8 +134,13 @@ def _output(path: str | None) -> Iterator[IO[str]]:
 
 def _lines(record: dict[str, Any]) -> str:
     """Return a prediction for a person: the value, then the alternatives from the likeliest down."""
-    value = ", ".join(record["value"]) if isinstance(record["value"], list) else record["value"]
-    lines = [str(value)]
+    value = record["value"]
+    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+        lines = ["  ".join(str(part) for part in one.values()) for one in value]
+    elif isinstance(value, list):
+        lines = [", ".join(map(str, value))]
+    else:
+        lines = [str(value)]
     shares = record.get("probabilities", {})
     lines += [f"  {share:7.4f}  {label}" for label, share in sorted(shares.items(), key=lambda one: -one[1])[:10]]
     return "\n".join(lines)

@@ -6,12 +6,16 @@ to repeat it, and no other use of random numbers can change it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from headway.types import Features
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # Rows are sorted within random pools of this many batches: large enough that a batch is nearly even in length, small
 # enough that rows of one length do not always meet the same neighbours.
@@ -48,26 +52,26 @@ def sorted_batches(lengths: Sequence[int], *, batch_size: int) -> list[list[int]
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
-def pad(rows: Sequence[Mapping[str, Sequence[int]]], fill: Mapping[str, int]) -> dict[str, torch.Tensor]:
-    """Return integer lists of unequal length as tensors of shape (rows, longest), padded on the right.
+def pad(features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> dict[str, torch.Tensor]:
+    """Return the inputs as tensors of shape (sequences, longest), padded on the right.
 
-    Args:
-        rows: one mapping name -> list for each feature, all with the same names.
-        fill: name -> value that stands for "nothing here".
+    Features of one piece give one sequence each; of several, one for each piece, in their order, so that the tensors
+    have ``sum(batch.sizes)`` rows. Ids are filled with the tokenizer's padding, masks with 0. Where the pieces are
+    windows of one text, the inputs also tell the model how many each row has: ``num_windows`` (features,).
     """
+    sizes = [size for one in features for size in (one.pieces or (one.length,))]
     tensors = {}
-    for name in rows[0]:
-        longest = max(len(row[name]) for row in rows)
-        tensor = torch.full((len(rows), longest), fill[name], dtype=torch.long)
-        for number, row in enumerate(rows):
-            tensor[number, : len(row[name])] = torch.tensor(row[name], dtype=torch.long)
-        tensors[name] = tensor
+    for name in features[0].inputs:
+        values = torch.tensor([value for one in features for value in one.inputs[name]], dtype=torch.long)
+        tensors[name] = torch.nn.utils.rnn.pad_sequence(
+            list(torch.split(values, sizes)), batch_first=True, padding_value=_fill_value(name, tokenizer)
+        )
+    if "num_windows" in features[0].extra:
+        tensors["num_windows"] = torch.tensor([one.extra["num_windows"] for one in features])
     return tensors
 
 
-def fill_values(features: Sequence[Features], *, pad_token_id: int, pad_token_type_id: int) -> dict[str, int]:
-    """Return what `pad` fills each input with: the tokenizer's padding for ids, 0 for masks."""
-    return {
-        name: pad_token_id if name.endswith("input_ids") else pad_token_type_id if name.endswith("type_ids") else 0
-        for name in features[0].inputs
-    }
+def _fill_value(name: str, tokenizer: PreTrainedTokenizerBase) -> int:
+    if name.endswith("input_ids"):
+        return int(tokenizer.pad_token_id)
+    return int(tokenizer.pad_token_type_id) if name.endswith("type_ids") else 0

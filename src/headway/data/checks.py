@@ -67,6 +67,7 @@ def check_tables(
     problem_type: ProblemType = "single_label_classification",
     labels_of: Callable[[Any], Sequence[str]] = as_names,
     tokens_lost: Mapping[str, TokenLoss] | None = None,
+    listed_labels: Sequence[str] = (),
     seed: int = 0,
 ) -> Report:
     """Check the tables of one recipe and return every finding.
@@ -78,6 +79,7 @@ def check_tables(
         problem_type: what the gold column holds: one label, several, or a number.
         labels_of: splits a gold value into label names, as the task does.
         tokens_lost: what truncation costs, by split, where that is known.
+        listed_labels: the labels of the task; those that train lacks were listed in the recipe.
         seed: chooses the rows of very long splits that are searched for near duplicates.
     """
     views = [
@@ -92,7 +94,8 @@ def check_tables(
     if train is not None and train.texts:
         findings += _check_train(train)
     if train is not None and train.gold is not None and problem_type != "regression":
-        findings += check_labels(train, [view for view in views if view is not train and view.gold is not None])
+        labelled = [view for view in views if view is not train and view.gold is not None]
+        findings += check_labels(train, labelled, listed=listed_labels)
     for position, first in enumerate(views[:-1]):
         findings += _check_against(first, views[position + 1 :], seed)
     for view in views:
@@ -101,6 +104,7 @@ def check_tables(
     return Report(
         problems=tuple(finding for finding in findings if finding.name in PROBLEMS),
         warnings=tuple(finding for finding in findings if finding.name not in PROBLEMS),
+        tokens=tokens_lost or {},
     )
 
 
@@ -170,7 +174,8 @@ def _check_texts(view: SplitView, column: str, texts: Sequence[str]) -> Iterator
             "very_long_text",
             lambda text: len(text) > MAX_CHARACTERS,
             f"longer than {MAX_CHARACTERS:,} characters",
-            "Split the documents, or expect that only the part within data.max_length is read.",
+            "Split the documents, or expect that only the part within data.max_length is read "
+            "(data.truncation: window reads them whole).",
         ),
         (
             "very_long_word",

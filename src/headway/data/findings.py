@@ -34,6 +34,12 @@ class TokenLoss:
     """Tokens of a row before truncation by percent of rows: ``{"50": 17, "90": 31, "99": 44, "100": 61}``."""
     examples: Sequence[int] = ()
     """Numbers of some truncated rows."""
+    windows: int = 0
+    """Windows over which all texts are laid; 0 where they are not read in windows."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers by name."""
+        return {name: value for name, value in asdict(self).items() if name != "examples"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +66,15 @@ class Report:
 
     problems: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
+    tokens: Mapping[str, TokenLoss] = field(default_factory=dict)
+    """How long the rows of each split are, and what is lost of them, where that was counted."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``checks.json`` holds."""
         return {
             "problems": [finding.to_json() for finding in self.problems],
             "warnings": [finding.to_json() for finding in self.warnings],
+            **({"tokens": {split: loss.to_json() for split, loss in self.tokens.items()}} if self.tokens else {}),
         }
 
 
@@ -90,7 +99,7 @@ class SplitView:
         self.columns = [column for column in text_columns if column in table.column_names]
         values = [table.column(column) for column in self.columns]
         self.texts: list[tuple[str, ...]] = [
-            tuple("" if column[row] is None else str(column[row]) for column in values) for row in range(len(table))
+            tuple(_as_text(column[row]) for column in values) for row in range(len(table))
         ]
         self.gold: list[Any] | None = None
         self.labels: list[tuple[str, ...]] = [() for _ in range(len(table))]
@@ -175,6 +184,13 @@ def list_names(names: Sequence[str]) -> str:
     """Return the first names and how many more there are."""
     more = f" and {len(names) - MAX_EXAMPLES:,} more" if len(names) > MAX_EXAMPLES else ""
     return ", ".join(shorten(name) for name in names[:MAX_EXAMPLES]) + more
+
+
+def _as_text(value: Any) -> str:
+    """Return what a cell of input says; tokens and choices are joined by a blank."""
+    if value is None:
+        return ""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _show(answer: Any) -> str:

@@ -17,8 +17,8 @@ MAX_IMBALANCE = 10
 _FLOAT_LABEL = re.compile(r"[+-]?\d+\.0+")
 
 
-def check_labels(train: SplitView, others: Sequence[SplitView]) -> Iterator[Finding]:
-    """Check the labels of train, and those of the other splits against them."""
+def check_labels(train: SplitView, others: Sequence[SplitView], *, listed: Sequence[str] = ()) -> Iterator[Finding]:
+    """Check the labels of train, and those of the other splits against them and those that the recipe lists."""
     first = _first_rows(train)
     counts = Counter(label for held in train.labels for label in held)
     allowed = 0 if train.problem_type == "multi_label_classification" else 1
@@ -47,15 +47,28 @@ def check_labels(train: SplitView, others: Sequence[SplitView]) -> Iterator[Find
     yield from _check_label_spelling([train, *others])
     for other in others:
         held = _first_rows(other)
-        unknown = [label for label in held if label not in counts]
-        rows = [row for row, labels in enumerate(other.labels) if any(label not in counts for label in labels)]
-        yield from other.finding(
-            "label_not_in_train",
-            rows,
-            f"Rows of {other.name} with labels that train lacks ({list_names(unknown)})",
-            "Correct the labels, or move rows of them into train.",
-            values=[", ".join(other.labels[row]) for row in rows],
-        )
+        for name, what, mend, labels in (
+            (
+                "label_not_in_train",
+                "that train lacks",
+                "Correct the labels, move rows of them into train, or list them in task.labels.",
+                [label for label in held if label not in counts and label not in listed],
+            ),
+            (
+                "label_not_learnt",
+                "that task.labels lists, but of which train has no row",
+                "Add rows of them to train; as it is, the model never learns to give them.",
+                [label for label in held if label not in counts and label in listed],
+            ),
+        ):
+            rows = [row for row, of_row in enumerate(other.labels) if set(labels) & set(of_row)]
+            yield from other.finding(
+                name,
+                rows,
+                f"Rows of {other.name} with labels {what} ({list_names(labels)})",
+                mend,
+                values=[", ".join(other.labels[row]) for row in rows],
+            )
         absent = [label for label in counts if label not in held]
         yield from train.finding(
             "label_not_in_split",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,26 @@ def _named(value: Any, names: Mapping[str, str] | None, delimiter: str | None) -
         shown = ", ".join(list(names)[:20])
         raise ValueError(f"{raw!r:.60} is not among data.label_names ({shown}).{did_you_mean(raw, names)}")
     return names[raw]
+
+
+_ONE_TAG = "(?:O|[BIESLU]-[^,|;/+&]+)"
+_SEVERAL_TAGS = re.compile(f"{_ONE_TAG}([,|;/+&]){_ONE_TAG}(?:\\1{_ONE_TAG})*")
+
+
+def several_tags(tag: str) -> str:
+    """Return what is wrong with the tag of a token that holds several (``B-person,B-work``), or nothing."""
+    match = _SEVERAL_TAGS.fullmatch(tag)
+    if match is None:
+        return ""
+    return (
+        f"the token has several tags ({tag!r:.80}), and one is learnt. Set data.label_delimiter: {match[1]!r}, and the "
+        "first of them counts; or leave one."
+    )
+
+
+def first_tag(tag: Any, delimiter: str) -> Any:
+    """Return the first of the tags of a token; a tag that is nothing but the delimiter (the comma's own) stays."""
+    return tag.split(delimiter)[0] or tag if isinstance(tag, str) else tag
 
 
 def load_names(given: Mapping[str, str] | str) -> Mapping[str, str]:

@@ -7,11 +7,14 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from headway.types import Options
 
-Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "lines", "folder", "trees", "hub"]
+Format = Literal[
+    "csv", "tsv", "jsonl", "json", "parquet", "lines", "folder", "trees", "text", "semeval", "conll", "brat", "squad",
+    "hub",
+]  # fmt: skip
 HUB_PREFIX = "hub:"
 
 
@@ -33,8 +36,14 @@ class ReadingOptions(Options):
 
     format: Format | None = None
     """`csv`, `tsv`, `jsonl`, `json` (one object or list), `parquet`, `lines` (parallel files, one for each column),
-    `folder` (one folder of text files for each label), `trees` (bracketed trees with a label at each node) or `hub`;
-    empty: from the file name, looking through `.gz` and `.zip`."""
+    `folder` (one folder of text files for each label), `trees` (bracketed trees with a label at each node), `text`
+    (documents of plain text, see `document`), `semeval` (sentences with two marked entities and their relation),
+    `conll` (a token and its tags on each line, sentences apart by blank lines), `brat` (texts, each with a file of its
+    spans), `squad` (questions about paragraphs, in one JSON file) or `hub`; empty: from the file name, looking through
+    `.gz` and `.zip`."""
+    document: Literal["line", "paragraph", "file"] | None = None
+    """What one document of a `text` source is: a `line`, a `paragraph` (lines up to a blank one; also when empty), or
+    a whole `file` (also when empty, for a folder or zip of several .txt files)."""
     columns: dict[str, str | list[str]] | None = None
     """Column of the task -> column of the file (`{text: review, label: stars}`); several columns of the file are
     joined by a blank. Columns that bear the task's name need no entry."""
@@ -52,7 +61,11 @@ class ReadingOptions(Options):
     """Names of the labels that the file gives as codes: `{0: negative, 1: positive}`, or the path of a text file with
     one name a line (the first line names 0) or with lines of code, tab, name."""
     label_delimiter: str | None = None
-    """For rows with several labels: what separates them in their field; an empty field then means no label."""
+    """For rows with several labels: what separates them in their field; an empty field then means no label. Where a
+    token has several tags: what separates them; the first counts."""
+    unlabelled: Literal["refuse", "leave_out"] | None = None
+    """Rows without a gold value where one is needed: `refuse` (also when empty) names them all, `leave_out` reads the
+    others and says how many were left out."""
 
     @field_validator("encoding")
     @classmethod
@@ -137,12 +150,36 @@ class DataOptions(ReadingOptions):
     """Rows that are scored once, at the end; a source as for `train`."""
     max_length: int = Field(128, ge=2)
     """Tokens of a text (or of a pair) that the model sees; the rest is cut, counted and reported."""
-    truncation: Literal["head", "tail", "head+tail"] = "head"
-    """Which part of a longer text is kept: its beginning, its end, or both without the middle."""
+    truncation: Literal["head", "tail", "head+tail", "window"] = "head"
+    """What becomes of a longer text: its beginning (`head`), its end (`tail`) or both without the middle (`head+tail`)
+    are kept, or it is read whole in windows of `max_length` tokens whose scores become one (`window`)."""
+    doc_stride: int | None = Field(None, ge=0)
+    """Tokens that neighbouring windows of a text share; empty: a quarter of `max_length`."""
+    window_pooling: Literal["mean", "max", "attention"] = "mean"
+    """How the scores of a text's windows become one: their `mean`, their `max`imum for each label, or a mean with
+    learnt weights (`attention`)."""
+    max_windows: int | None = Field(None, ge=1)
+    """Windows of a text that are read; what stands behind them is counted and reported as lost. Empty: all."""
     split_seed: int = Field(0, ge=0)
     """Which rows a `validation` share holds out; apart from `training.seeds`, so all seeds are scored on one split."""
     stratify: bool = True
     """Hold out the same share of every label, where the task has labels."""
+
+    @model_validator(mode="after")
+    def _windows_are_used_and_move_on(self) -> DataOptions:
+        if self.truncation != "window":
+            for name, is_given in (
+                ("window_pooling", self.window_pooling != "mean"),
+                ("max_windows", self.max_windows is not None),
+            ):
+                if is_given:
+                    raise ValueError(f"{name} does nothing without truncation: window; set that, or leave {name} out")
+        if self.doc_stride is not None and self.doc_stride >= self.max_length:
+            raise ValueError(
+                f"doc_stride is {self.doc_stride} and max_length {self.max_length}, so windows would not move on; a "
+                "quarter of max_length is usual"
+            )
+        return self
 
     def reading(self, source: str | os.PathLike[str] | list[str] | Source) -> Source:
         """Return the complete reading options of one source: its own, and those of this section where it has none."""

@@ -10,16 +10,30 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headway.data.formats import delimited, folder, hub, json_lines, lines, parquet, trees
+from headway.data.cells import join, take
+from headway.data.formats import (
+    brat,
+    conll,
+    delimited,
+    documents,
+    folder,
+    hub,
+    json_lines,
+    lines,
+    parquet,
+    semeval,
+    squad,
+    trees,
+)
 from headway.data.formats.archive import File, find, is_zip, single_file, tree
 from headway.data.formats.content import Complaints, Content, Values, Wanted, as_list, compact
-from headway.data.label_names import named_labels
 from headway.data.options import HUB_PREFIX, DataOptions, Source
 from headway.errors import DataError, RecipeError, did_you_mean
 from headway.types import Column, Row
@@ -33,6 +47,11 @@ FORMATS: dict[str, Callable[..., Content]] = {
     "lines": lines.read,
     "folder": folder.read,
     "trees": trees.read,
+    "text": documents.read,
+    "semeval": semeval.read,
+    "conll": conll.read,
+    "brat": brat.read,
+    "squad": squad.read,
     "hub": hub.read,
 }
 SUFFIXES = {
@@ -45,6 +64,7 @@ SUFFIXES = {
     ".parquet": "parquet",
     ".pq": "parquet",
     ".txt": "lines",
+    ".conll": "conll",
 }
 ROWS_AT_ONCE = 4096
 
@@ -60,11 +80,14 @@ class Table(Sequence[Row]):
         places: Sequence[int] | Sequence[str] | np.ndarray,
         unit: str = "row",
         warnings: Sequence[str] = (),
+        file_columns: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.name = name
         """The source in messages: the path, as it was given."""
         self.warnings = tuple(warnings)
         """What is odd about the source but does not keep it from being used, each with its place."""
+        self.file_columns = file_columns
+        """What the file calls the columns that bear another name there."""
         self._columns = dict(columns)
         self._places = np.asarray(places, dtype=np.int64) if unit else np.asarray(places, dtype=np.object_)
         self._unit = unit
@@ -97,11 +120,14 @@ class Table(Sequence[Row]):
         if _stamps(reading) != before:
             complaints.warn("the file changed while it was read; some rows may be missing.")
         found = {
-            column.name: _mapped(content, wanted.sources[column.name])
+            column.name: _mapped(content, wanted.sources[column.name], column)
             for column in columns
             if all(name in content.columns for name in wanted.sources.get(column.name, ("",)))
         }
-        table = cls(found, name=name, places=content.places, unit=content.unit)
+        renamed = {task: " + ".join(of) for task, of in wanted.sources.items() if tuple(of) != (task,)}
+        table = cls(found, name=name, places=content.places, unit=content.unit, file_columns=renamed)
+        if need_gold and reading.unlabelled == "leave_out":
+            table = table._labelled([column.name for column in columns if column.is_gold], complaints)
         for column in columns:
             if column.name in found:
                 table._take(column, reading, complaints)
@@ -118,38 +144,26 @@ class Table(Sequence[Row]):
         columns = {key: compact([row.get(key) for row in rows]) for key in names}
         return cls(columns, name=name, places=range(1, len(rows) + 1))
 
-    def _take(self, column: Column, reading: Source, complaints: Complaints) -> None:
-        """Check the values of a column, and name its labels."""
-        values = self._columns[column.name]
-        if not column.required and not column.is_gold and _num_missing(values) == len(values):
-            del self._columns[column.name]
-        elif column.is_gold:
-            self._columns[column.name] = named_labels(values, column.name, reading, complaints, self._place)
-        else:
-            self._check_text(values, column.name, complaints)
+    def _labelled(self, gold: Sequence[str], complaints: Complaints) -> Table:
+        """Return the table of the rows that hold all their gold values, and note how many do not."""
+        lacking = np.zeros(len(self), dtype=bool)
+        for name in gold:
+            values = as_list(self._columns[name]) if name in self._columns else []
+            for number, value in enumerate(values):
+                lacking[number] |= value is None or (isinstance(value, str) and not value.strip())
+        if lacking.any():
+            complaints.warn(
+                f"{lacking.sum():,} of {len(self):,} rows have no label; they are left out, as data.unlabelled says."
+            )
+        return self.select(np.flatnonzero(~lacking))
 
-    def _check_text(self, values: Values, name: str, complaints: Complaints) -> None:
-        if isinstance(values, pa.Array):
-            suspects = pc.fill_null(pc.match_substring(values, "\0"), True).to_numpy(zero_copy_only=False).nonzero()[0]
+    def _take(self, column: Column, reading: Source, complaints: Complaints) -> None:
+        """Check the values of a column, and turn them into what the task reads."""
+        values = self._columns[column.name]
+        if not (column.required and column.unless is None) and not column.is_gold and _is_empty(values):
+            del self._columns[column.name]
         else:
-            suspects = np.arange(len(values))
-        for row in suspects.tolist():
-            value = values[row] if isinstance(values, list) else values[row].as_py()
-            if value is None:
-                complaints.error(self._place(row), f"the column {name!r} is missing or null; a text is expected.")
-            elif not isinstance(value, str):
-                complaints.error(
-                    self._place(row),
-                    f"the column {name!r} holds {value!r:.80} ({type(value).__name__}), where a text is expected.",
-                )
-            elif "\0" in value:
-                complaints.error(
-                    self._place(row), f"the column {name!r} holds a NUL byte (in {value[:60]!r}). Remove it."
-                )
-            elif not _is_encodable(value):
-                complaints.error(
-                    self._place(row), f"the column {name!r} holds half of a surrogate pair: {value!r:.80}."
-                )
+            self._columns[column.name] = take(values, column, reading, complaints, self._place)
 
     # --- the rows -------------------------------------------------------------------------------------------------
 
@@ -200,11 +214,29 @@ class Table(Sequence[Row]):
             name: values.take(pa.array(numbers)) if isinstance(values, pa.Array) else [values[i] for i in numbers]
             for name, values in self._columns.items()
         }
-        return Table(columns, name=self.name, places=self._places[numbers], unit=self._unit, warnings=self.warnings)
+        return Table(
+            columns,
+            name=self.name,
+            places=self._places[numbers],
+            unit=self._unit,
+            warnings=self.warnings,
+            file_columns=self.file_columns,
+        )
+
+    def with_columns(self, columns: Mapping[str, list[Any]]) -> Table:
+        """Return a table of other columns, whose rows stand at the places of these."""
+        values = {name: compact(cells) for name, cells in columns.items()}
+        return Table(values, name=self.name, places=self._places, unit=self._unit, warnings=self.warnings)
 
     def where(self, index: int) -> str:
         """Return the place of a row for a message: ``reviews.csv, line 12``."""
         return f"{self.name}, {self._place(index)}"
+
+    def in_file_terms(self, message: str) -> str:
+        """Return a message about the task's columns with the names that they have in the file."""
+        for column, of_file in self.file_columns.items():
+            message = message.replace(f"column {column!r}", f"column {column!r} ({of_file!r} in the file)")
+        return message
 
     def _place(self, index: int) -> str:
         return f"{self._unit} {self._places[index]}" if self._unit else str(self._places[index])
@@ -276,29 +308,21 @@ def _wanted(reading: Source, columns: tuple[Column, ...], *, need_gold: bool) ->
         names = tuple(mapping.get(column.name, [column.name]))
         # A column that the recipe names is meant to be there.
         (required if column.required or column.name in mapping else optional)[column.name] = names
-    return Wanted(required, optional)
+    return Wanted(required, optional, {one.name: one.unless for one in columns if one.unless is not None})
 
 
-def _mapped(content: Content, names: tuple[str, ...]) -> Values:
+def _mapped(content: Content, names: tuple[str, ...], column: Column) -> Values:
     if len(names) == 1:
         return content.columns[names[0]]
     parts = [content.columns[name] for name in names]
-    if all(isinstance(part, pa.Array) for part in parts):
+    if column.kind != "texts" and all(isinstance(part, pa.Array) for part in parts):
         return pc.binary_join_element_wise(*parts, pa.scalar(" ", pa.large_string()))
-    rows = zip(*map(as_list, parts), strict=True)
-    return compact([None if any(cell is None for cell in row) else " ".join(map(str, row)) for row in rows])
+    return join(list(map(as_list, parts)), column)
 
 
-def _num_missing(values: Values) -> int:
-    return sum(value is None for value in values) if isinstance(values, list) else int(values.null_count)
-
-
-def _is_encodable(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _is_empty(values: Values) -> bool:
+    missing = sum(value is None for value in values) if isinstance(values, list) else int(values.null_count)
+    return missing == len(values)
 
 
 def _stamps(reading: Source) -> list[tuple[int, int]]:

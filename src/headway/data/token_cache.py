@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headway.errors import RunError
 from headway.files import sha256_of, write_text, write_whole
@@ -26,8 +27,13 @@ from headway.types import Features
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 3
 ROWS_PER_CHUNK = 4096
+# As plain Python numbers, tokens take ten times the room that they have in the file.
+TOKENS_PER_CHUNK = 1_000_000
+
+COUNTS = ("tokens_lost", "tokens_repeated", "num_windows")
+"""What the cache knows of all features without reading them, from their ``extra``."""
 
 
 class TokenCache(Sequence[Features]):
@@ -37,10 +43,18 @@ class TokenCache(Sequence[Features]):
         self._table = table.combine_chunks()
         self._columns = [(*name.split(".", 1), self._table.column(name)) for name in table.column_names if "." in name]
         self._rows: np.ndarray = table.column("row").to_numpy()
+        pieces = self._table.column("pieces")
+        self._pieces = pieces if pieces.null_count < len(pieces) else None
         self.lengths: np.ndarray = table.column("length").to_numpy()
         """(features,) tokens of each."""
         self.tokens_lost: np.ndarray = table.column("tokens_lost").to_numpy()
         """(features,) tokens of the row that truncation left out."""
+        self.tokens_repeated: np.ndarray = table.column("tokens_repeated").to_numpy()
+        """(features,) tokens that are read more than once, for windows overlap."""
+        self.num_windows: np.ndarray = table.column("num_windows").to_numpy()
+        """(features,) windows over which the text was laid; 0 where it is not read in windows."""
+        self.num_pieces, self.longest_piece = self._piece_sizes()
+        """Two arrays (features,): sequences that the model reads apart, and tokens of the longest of them."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -53,7 +67,19 @@ class TokenCache(Sequence[Features]):
             value = column[int(index)].as_py()
             if value is not None:
                 parts[part][name] = value
-        return Features(**parts, row=int(self._rows[index]))
+        pieces = self._pieces[int(index)].as_py() if self._pieces is not None else None
+        return Features(**parts, pieces=tuple(pieces or ()), row=int(self._rows[index]))
+
+    def _piece_sizes(self) -> tuple[np.ndarray, np.ndarray]:
+        number, longest = np.ones_like(self.lengths), self.lengths.copy()
+        if self._pieces is not None:
+            parts = self._table.column("pieces").combine_chunks()
+            number = np.maximum(pc.list_value_length(parts).fill_null(1).to_numpy(zero_copy_only=False), 1)
+            held = np.flatnonzero(parts.is_valid().to_numpy(zero_copy_only=False))
+            sizes = parts.flatten().to_numpy()
+            starts = np.cumsum([0, *number[held][:-1]])
+            longest[held] = np.maximum.reduceat(sizes, starts)
+        return number, longest
 
     @property
     def rows(self) -> np.ndarray:
@@ -117,7 +143,8 @@ def _open(path: Path) -> TokenCache | None:
 
 def _write(path: Path, build: Iterable[Features]) -> None:
     def write(file: IO[bytes]) -> None:
-        schema = pa.schema([("row", pa.int64()), ("length", pa.int64()), ("tokens_lost", pa.int64())])
+        numbers = {name: pa.int64() for name in ("row", "length", *COUNTS)}
+        schema = pa.schema({**numbers, "pieces": pa.list_(pa.int32())})
         batches = _record_batches(build)
         first = next(batches, None)
         if first is not None:
@@ -133,18 +160,21 @@ def _write(path: Path, build: Iterable[Features]) -> None:
 
 def _record_batches(build: Iterable[Features]) -> Iterator[pa.RecordBatch]:
     chunk: list[dict[str, Any]] = []
+    tokens = 0
     for features in build:
         record: dict[str, Any] = {
             "row": features.row,
             "length": features.length,
-            "tokens_lost": int(features.extra.get("tokens_lost", 0)),
+            **{name: int(features.extra.get(name, 0)) for name in COUNTS},
+            "pieces": features.pieces or None,
         }
         for part, values in (("inputs", features.inputs), ("targets", features.targets), ("extra", features.extra)):
             record |= {f"{part}.{name}": value for name, value in values.items()}
         chunk.append(record)
-        if len(chunk) == ROWS_PER_CHUNK:
+        tokens += features.length
+        if len(chunk) == ROWS_PER_CHUNK or tokens >= TOKENS_PER_CHUNK:
             yield _record_batch(chunk)
-            chunk = []
+            chunk, tokens = [], 0
     if chunk:
         yield _record_batch(chunk)
 
@@ -155,6 +185,7 @@ def _record_batch(chunk: list[dict[str, Any]]) -> pa.RecordBatch:
     batch = pa.RecordBatch.from_pydict({name: [record.get(name) for record in chunk] for name in names})
     # Half the size on disk; no vocabulary needs more than 31 bits.
     fields = [
-        field.with_type(pa.list_(pa.int32())) if field.name.startswith("inputs.") else field for field in batch.schema
+        field.with_type(pa.list_(pa.int32())) if field.name.startswith(("inputs.", "pieces")) else field
+        for field in batch.schema
     ]
     return batch.cast(pa.schema(fields))

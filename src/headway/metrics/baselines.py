@@ -131,6 +131,21 @@ def tfidf_ridge(
     return np.asarray(model.predict(features[1]), dtype=np.float64)
 
 
+def tfidf_vectors(known: Sequence[str], *sides: Sequence[str]) -> tuple[sparse.csr_matrix, ...]:
+    """Return the TF-IDF vectors of each side at length 1, (texts, words): their products are cosines.
+
+    Args:
+        known: the texts whose words, and how many texts hold each, are counted.
+        sides: the texts that become vectors; one without a known word becomes 0.
+    """
+    vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=MAX_FEATURES, token_pattern=r"(?u)\b\w+\b")
+    analyze = vectorizer.build_analyzer()
+    if not any(analyze(text) for text in known):
+        return tuple(sparse.csr_matrix((len(side), 1)) for side in sides)
+    vectorizer.fit(known)
+    return tuple(vectorizer.transform(side) for side in sides)
+
+
 def _sample(n: int, seed: int) -> NDArray[np.int64]:
     """Return the numbers of the rows to learn from, ascending."""
     if n <= MAX_TRAIN_ROWS:

@@ -23,7 +23,7 @@ from headway.models.folder_checks import Weights, check_folder
 from headway.models.freezing import freeze
 from headway.models.heads import HeadedModel
 from headway.models.location import EMBEDDED_SHA256, locate
-from headway.models.options import ModelOptions
+from headway.models.options import KINDS, ModelOptions
 from headway.models.safe_loading import (
     Loaded,
     check_finite,
@@ -34,16 +34,6 @@ from headway.models.safe_loading import (
 )
 
 logger = logging.getLogger(__name__)
-
-KINDS = {
-    "sequence-classification": "AutoModelForSequenceClassification",
-    "token-classification": "AutoModelForTokenClassification",
-    "question-answering": "AutoModelForQuestionAnswering",
-    "multiple-choice": "AutoModelForMultipleChoice",
-    "masked-lm": "AutoModelForMaskedLM",
-    "features": "AutoModel",
-}
-"""What a task may ask `Backbone.build` for -> the class of transformers that has this head."""
 
 _ENCODER_ALONE = ("t5", "mt5", "umt5")
 # The names under which the families keep dropout of hidden vectors, and of what enters the head.
@@ -110,12 +100,15 @@ class Backbone:
                 f"model.head {options.head.name!r} gets one vector for each text, which does not suit {kind}. "
                 "Use model.head: default."
             )
-        if options.pooling != "cls" and not has_own_head and kind != "features":
+        if options.pooling not in (None, "cls") and not has_own_head and kind != "features":
             raise RecipeError(
                 f"model.pooling is {options.pooling!r}, but model.head is 'default', which pools in its own way. "
                 "Set model.head: linear, or leave model.pooling empty."
             )
         config = self._configure(labels=labels, num_labels=num_labels, problem_type=problem_type)
+        if kind == "features":
+            # Kept with the model, for its vectors mean nothing under another pooling.
+            config.sentence_pooling = options.pooling or config.to_dict().get("sentence_pooling", "mean")
         loaded = load_weights(
             self.folder,
             auto_class=auto_class_of("features" if has_own_head else kind, config),
@@ -146,7 +139,7 @@ class Backbone:
             model = HeadedModel(
                 loaded.model,
                 choice=options.head,
-                pooling=options.pooling,
+                pooling=options.pooling or "cls",
                 dropout=_head_dropout(config),
                 num_labels=num_labels,
             ).eval()

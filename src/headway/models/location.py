@@ -64,7 +64,9 @@ def locate(name: str, *, revision: str | None = None, trust_remote_code: bool = 
     if name == EMBEDDED:
         return Location(_embedded_folder(), _EMBEDDED_ORIGIN, is_embedded=True)
     if path.is_dir():
-        return Location(path, f"the folder {path}")
+        # A run is named by its directory; its model lies within.
+        folder = path / "model" if (path / "model" / "headway.json").is_file() else path
+        return Location(folder, f"the folder {folder}")
     if path.exists():
         raise ModelError(f"{name!r} is a file; expected a model's folder (with config.json and model.safetensors).")
     if _is_path(name):

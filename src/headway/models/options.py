@@ -9,6 +9,17 @@ from pydantic import Field
 from headway.importing import Choice
 from headway.types import Options
 
+KINDS = {
+    "sequence-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "multiple-choice": "AutoModelForMultipleChoice",
+    "masked-lm": "AutoModelForMaskedLM",
+    "pretraining": "AutoModelForPreTraining",
+    "features": "AutoModel",
+}
+"""What a task may ask `Backbone.build` for -> the class of transformers that has this head."""
+
 AttentionImplementation = Literal["eager", "sdpa", "flash_attention_2", "flex_attention"]
 
 
@@ -26,9 +37,10 @@ class ModelOptions(Options):
     """What stands on the backbone: `default` (the model family's own head), `linear`, `mlp`, or the import path of
     your own nn.Module. Options stand beside the name: {name: mlp, layer_size: 256}."""
 
-    pooling: Literal["cls", "mean", "max"] = "cls"
+    pooling: Literal["cls", "mean", "max"] | None = None
     """How the vectors of a text's tokens become one vector: that of the first token, their mean, or their maximum.
-    Used by every head but `default`, which pools in its own way."""
+    Empty takes `cls` under a head and, for embeddings, what the model was tuned with, else `mean`. The head `default`
+    pools in its own way."""
 
     freeze: Literal["none", "all"] | Annotated[int, Field(strict=True, ge=0)] = "none"
     """Which pretrained weights stay as they are: `none`, `all`, or a number n: the embeddings and first n layers."""

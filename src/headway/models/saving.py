@@ -1,7 +1,8 @@
 """A trained model as a Hugging Face folder with ``headway.json`` beside it, and back again.
 
 With the family's own head, ``AutoModelFor….from_pretrained(folder)`` gives the same logits. With another head the
-folder is the plain backbone for ``AutoModel.from_pretrained``, and the head lies in ``head.safetensors``.
+folder is the plain backbone for ``AutoModel.from_pretrained``, and the head lies in ``head.safetensors``. What joins
+the windows of a long text lies beside both, in ``windows.safetensors``, if it has weights.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import safetensors
@@ -32,23 +34,35 @@ from headway.models.safe_loading import (
     load_weights,
     quiet,
 )
+from headway.models.windows import WindowedModel
 
 DESCRIPTION = "headway.json"
 HEAD = "head.safetensors"
+WINDOWS = "windows.safetensors"
 
 
-def save_model(model: nn.Module, tokenizer: Any, folder: Path, *, extra: Mapping[str, Any]) -> None:
+def save_model(
+    model: nn.Module,
+    tokenizer: Any,
+    folder: Path,
+    *,
+    extra: Mapping[str, Any],
+    companions: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Write the model, its tokenizer and ``headway.json`` so that ``folder`` is the old one or the new, never a mix.
 
     Args:
-        model: a transformers model, or a `HeadedModel`.
+        model: a transformers model, or a `HeadedModel`; either may stand in a `WindowedModel`.
         tokenizer: its tokenizer.
         folder: where to; an existing folder is replaced as a whole.
         extra: what ``headway.json`` says beside ``head`` and ``files`` (``task``, ``labels``), plain JSON.
+        companions: files for other tools: path in the folder -> plain JSON.
 
     Raises:
         RunError: the disk refuses.
     """
+    windowed = model if isinstance(model, WindowedModel) else None
+    model = model if windowed is None else windowed.model
     backbone = model.backbone if isinstance(model, HeadedModel) else model
     if not isinstance(backbone, PreTrainedModel):
         raise TypeError(f"expected a transformers model or a HeadedModel, found {type(model).__name__}")
@@ -65,8 +79,14 @@ def save_model(model: nn.Module, tokenizer: Any, folder: Path, *, extra: Mapping
         head: Any = "default"
         if isinstance(model, HeadedModel):
             head = model.description()
-            tensors = {name: tensor.detach().clone() for name, tensor in model.head.state_dict().items()}
-            safetensors.torch.save_file(tensors, writing / HEAD)
+            _write_tensors(model.head, writing / HEAD)
+        if windowed is not None:
+            extra = {**extra, "windows": windowed.description()}
+            if windowed.attention is not None:
+                _write_tensors(windowed.attention, writing / WINDOWS)
+        for name, content in companions.items():
+            (writing / name).parent.mkdir(parents=True, exist_ok=True)
+            (writing / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         files = {path.name: sha256_of(path) for path in sorted(writing.iterdir()) if path.is_file()}
         text = json.dumps({**extra, "head": head, "files": files}, indent=2, ensure_ascii=False, allow_nan=False)
         (writing / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
@@ -96,7 +116,7 @@ def load_model(folder: Path, kind: str, *, allow_user_code: bool) -> tuple[nn.Mo
 
     Args:
         folder: the ``model`` folder of a run.
-        kind: a key of `headway.models.backbone.KINDS`, as the task asks for it.
+        kind: a key of `headway.models.options.KINDS`, as the task asks for it.
         allow_user_code: whether a head that is not headway's own may be imported.
 
     Raises:
@@ -126,6 +146,8 @@ def load_model(folder: Path, kind: str, *, allow_user_code: bool) -> tuple[nn.Mo
     model: nn.Module = loaded.model
     if head is not None:
         model = _rebuild(folder, loaded.model, head)
+    if "windows" in description:
+        model = _rebuild_windows(folder, model, description["windows"])
     check_finite(model.state_dict(), where=folder)
     _check_files(folder, description)
     return model.eval(), tokenizer
@@ -142,19 +164,39 @@ def _rebuild(folder: Path, backbone: Any, head: dict[str, Any]) -> HeadedModel:
         dropout=head["dropout"],
         num_labels=head["num_labels"],
     )
-    path, expected, found = folder / HEAD, model.head.state_dict(), load_tensors(folder / HEAD)
+    _fill(model.head, folder / HEAD, what=f"the head {head['name']!r}")
+    return model
+
+
+def _rebuild_windows(folder: Path, model: nn.Module, windows: Any) -> WindowedModel:
+    pooling = windows.get("pooling") if isinstance(windows, dict) else None
+    if pooling not in ("mean", "max", "attention"):
+        raise ModelError(f"{folder / DESCRIPTION}: 'windows' is not what headway writes there. {_MEND}")
+    windowed = WindowedModel(model, pooling=pooling)
+    if windowed.attention is not None:
+        _fill(windowed.attention, folder / WINDOWS, what="what joins the windows")
+    return windowed
+
+
+def _write_tensors(module: nn.Module, path: Path) -> None:
+    tensors = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+    safetensors.torch.save_file(tensors, path)
+
+
+def _fill(module: nn.Module, path: Path, *, what: str) -> None:
+    """Give a module the tensors of a file, which must be its own and no others."""
+    expected, found = module.state_dict(), load_tensors(path)
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:
             raise ModelError(f"{path}: the tensor {name!r} is missing. {_MEND}")
         if name not in expected:
-            raise ModelError(f"{path}: the tensor {name!r} has no place in the head {head['name']!r}. {_MEND}")
+            raise ModelError(f"{path}: the tensor {name!r} has no place in {what}. {_MEND}")
         if found[name].shape != expected[name].shape:
             raise ModelError(
                 f"{path}: the tensor {name!r} has another shape: {list(found[name].shape)} in the file, "
-                f"{list(expected[name].shape)} in the head. {_MEND}"
+                f"{list(expected[name].shape)} in {what}. {_MEND}"
             )
-    model.head.load_state_dict(found)
-    return model
+    module.load_state_dict(found)
 
 
 def _read_head(folder: Path, description: dict[str, Any]) -> dict[str, Any] | None:

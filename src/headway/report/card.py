@@ -16,14 +16,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from headway.files import write_text
+from headway.models.options import KINDS
 from headway.report import wording
 from headway.report.gain import build_gain
 from headway.report.reading import Run, read_run
 
 _SECTIONS = ("task", "model", "data", "optimization", "training", "trainer")
 _HUB_NAME = re.compile(r"([A-Za-z0-9][\w.-]*/)?[\w.-]+")
-_PIPELINES = {"text-classification"}
-"""Tasks whose name is also the name of a pipeline of transformers."""
+_PIPELINES = {
+    "text-classification": "text-classification",
+    "token-classification": "token-classification",
+    "pretraining": "fill-mask",
+}
+"""Task -> the pipeline of transformers that runs its models."""
 
 
 def write_card(run: Path) -> Path:
@@ -57,9 +62,11 @@ def render_card(run: Run) -> str:
             task=str(files.option("task", "type") or ""),
             pipeline=_pipeline_tag(run),
             is_regression=run.problem_type == "regression",
-            has_pairs=_has_pairs(run),
+            loader=KINDS.get(files.model_kind),
+            is_embedding=files.model_kind == "features",
+            has_pairs="text_pair" in run.columns,
             options=list(_options(files.recipe)),
-            predict=f"headway predict {shlex.quote(' '.join(_place(run).split()))} {_asked(run)}",
+            predict=f"headway predict {shlex.quote(' '.join(_place(run).split()))} {wording.asked(run.columns)}",
             python_folder=repr(f"{_place(run)}{'/' + files.path.name if run.has_seeds else ''}/model"),
             ece=_ece(run),
         )
@@ -181,25 +188,12 @@ def _base(run: Run) -> str:
 
 def _pipeline_tag(run: Run) -> str | None:
     task = str(run.selected.option("task", "type") or "")
-    return task if task in _PIPELINES else None
+    return _PIPELINES.get(task)
 
 
 def _place(run: Run) -> str:
     """Return the run's path for the reader of a card, which travels: nothing of this machine's folders."""
     return run.name if run.path.is_absolute() else run.path.as_posix()
-
-
-def _asked(run: Run) -> str:
-    return "--text '...' --text_pair '...'" if _has_pairs(run) else "--text '...'"
-
-
-def _has_pairs(run: Run) -> bool:
-    for split in run.selected.metrics.metrics:
-        first = next(iter(run.selected.predictions(split)), None)
-        if first is not None:
-            inputs = first.get("input")
-            return isinstance(inputs, Mapping) and inputs.get("text_pair") is not None
-    return False
 
 
 def _ece(run: Run) -> float | None:

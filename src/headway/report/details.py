@@ -115,6 +115,8 @@ def find_mistakes(predictions: Iterable[Mapping[str, Any]], *, limit: int = MIST
         if gold is None or value is None:
             continue
         kind = _kind(value)
+        if _has_parts(value) or _has_parts(gold) or (value == gold == [] and not _probabilities(prediction)):
+            continue  # The task's own tables show where such an answer was wrong.
         num_rows += 1
         weight = _weigh(prediction, kind)
         if weight is None:
@@ -130,6 +132,11 @@ def find_mistakes(predictions: Iterable[Mapping[str, Any]], *, limit: int = MIST
         return None
     shown = [_mistake(one, kind, weight) for weight, _, _, one in sorted(kept, key=lambda e: e[:2], reverse=True)]
     return Mistakes(kind, shown, num_wrong, num_rows)
+
+
+def _has_parts(value: Any) -> bool:
+    """Whether an answer is made of spans or other structures, which are not right or wrong as one."""
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(one, dict | list) for one in value))
 
 
 def _kind(value: Any) -> Literal["label", "labels", "number"]:

@@ -79,6 +79,7 @@ def render_report(run: Run) -> str:
             per_label=details.get("per_class") or details.get("per_label") or [],
             reliability=_reliability(details),
             scatter=draw_scatter(details["scatter"]) if details.get("scatter") else None,
+            tables=details.get("tables", []),
             mistakes=mistakes,
             mistakes_split=mistakes_split,
             commands=_commands(run),
@@ -196,11 +197,9 @@ def _reliability(details: Mapping[str, Any]) -> dict[str, Any] | None:
 def _commands(run: Run) -> list[tuple[str, str]]:
     """Return (what it does, command) for the shell; odd characters in the path are quoted."""
     folder = run.path.as_posix()
-    has_pairs = any("text_pair" in one for one in _first_inputs(run))
-    asked = "--text 'one text' --text_pair 'another'" if has_pairs else "--text 'your text'"
     found = [
         ("Train it again, with the same data and seeds", f"headway train {shlex.quote(f'{folder}/recipe.yaml')}"),
-        ("Ask the model", f"headway predict {shlex.quote(folder)} {asked}"),
+        ("Ask the model", f"headway predict {shlex.quote(folder)} {wording.asked(run.columns)}"),
         (
             "Predict a whole file",
             f"headway predict {shlex.quote(folder)} --data new.csv --output predictions.jsonl",
@@ -208,14 +207,6 @@ def _commands(run: Run) -> list[tuple[str, str]]:
         ("Measure it on other labelled rows", f"headway evaluate {shlex.quote(folder)} --data labelled.csv"),
     ]
     return found if run.selected.recipe_text is not None else found[1:]
-
-
-def _first_inputs(run: Run) -> list[Mapping[str, Any]]:
-    for split in _splits(run.selected.metrics):
-        first = next(iter(run.selected.predictions(split)), None)
-        if first is not None:
-            return [first["input"]] if isinstance(first.get("input"), Mapping) else []
-    return []
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:

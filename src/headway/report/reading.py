@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,8 @@ class Tokens(_File):
     tokens_lost: int = 0
     rows_truncated: int = 0
     max_length: int | None = None
+    windows: int = 0
+    """Windows over which the texts were laid; 0 where they were not read in windows."""
     length_quantiles: dict[str, float] = {}
 
 
@@ -124,6 +126,8 @@ class RunFiles:
     recipe_text: str | None
     recipe: dict[str, Any]
     model_labels: list[str]
+    model_kind: str
+    """What the model is under its head: a key of `headway.models.options.KINDS`, or nothing."""
     history: dict[tuple[str, str], Curve]
     """(split, name) -> curve."""
 
@@ -177,6 +181,16 @@ class Run:
     def problem_type(self) -> str:
         """Return what kind of answer the model gives, as the recipe names it."""
         return str(self.selected.option("task", "problem_type") or "")
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Return the input of the first row that was predicted: column -> what it holds."""
+        for split in self.selected.metrics.metrics:
+            first = next(iter(self.selected.predictions(split)), None)
+            if first is not None:
+                inputs = first.get("input")
+                return {str(name): one for name, one in inputs.items()} if isinstance(inputs, Mapping) else {}
+        return {}
 
     @property
     def name(self) -> str:
@@ -241,6 +255,7 @@ def _read_files(path: Path, metrics: Metrics, *, group: Path | None = None) -> R
             recipe_text=text,
             recipe=recipe if isinstance(recipe, dict) else {},
             model_labels=[str(label) for label in labels] if isinstance(labels, list) else [],
+            model_kind=str(model.get("kind") or ""),
             history=_read_history(path / "history.csv"),
         )
     except ValidationError as error:

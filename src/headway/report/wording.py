@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -134,6 +135,17 @@ def task_name(name: Any) -> str:
 def capital(text: str) -> str:
     """Return the text with its first letter in upper case and the rest as it is."""
     return text[:1].upper() + text[1:]
+
+
+def asked(columns: Mapping[str, Any]) -> str:
+    """Return the options of `headway predict` for one row with these columns."""
+    words = []
+    for name, value in columns.items():
+        if name == "tokens":
+            name, value = "text", ""  # Words are told apart in raw text, too.
+        shown = '["...", "..."]' if isinstance(value, list) else "..."
+        words.append(f"--{name} '{shown}'")
+    return " ".join(dict.fromkeys(words)) or "--text '...'"
 
 
 def file_name(path: Any) -> str:

@@ -6,10 +6,11 @@ Everything else (tables, caches, loops, checkpoints, reports) is written once an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from headway.data.checks import check_tables
+from headway.data.truncation import CUTS
 from headway.errors import RecipeError
 from headway.types import Batch, Column, Criterion, Features, Options, Outputs, Prediction, Row
 
@@ -29,6 +30,8 @@ class Limits(Options):
 
     max_length: int = 128
     truncation: str = "head"
+    doc_stride: int = 0
+    max_windows: int | None = None
 
 
 class Task(Options, ABC):
@@ -39,6 +42,14 @@ class Task(Options, ABC):
 
     name: ClassVar[str]
     """The word for it in recipes, documents and pages (``text-classification``)."""
+
+    truncations: ClassVar[tuple[str, ...]] = CUTS
+    """The values of ``data.truncation`` that `encode` keeps to; with `window` among them the model is wrapped so that
+    the scores of a text's windows become one (`headway.models.windows`)."""
+
+    joins_windows: ClassVar[bool] = False
+    """Whether `encode` itself lays every long text over windows, which `merge` joins: then nothing of a text is cut,
+    and the model is not wrapped."""
 
     type: str
     """The task: a short name, or the import path of your own subclass of headway.tasks.base.Task."""
@@ -73,11 +84,16 @@ class Task(Options, ABC):
     @property
     @abstractmethod
     def model_kind(self) -> str:
-        """What `build_model` asks the backbone for: a key of `headway.models.backbone.KINDS`."""
+        """What `build_model` asks the backbone for: a key of `headway.models.options.KINDS`."""
 
     @property
     def stratify_by(self) -> str | None:
         """The column of which each value gives up the same share of its rows to validation, where there is one."""
+        return None
+
+    @property
+    def group_by(self) -> tuple[str, ...] | None:
+        """The columns whose equal values stay on one side when rows are held out; None: rows of equal texts do."""
         return None
 
     # --- before training -----------------------------------------------------------------------------------------
@@ -96,7 +112,7 @@ class Task(Options, ABC):
 
     def check(self, tables: Mapping[str, Table], tokens_lost: Mapping[str, TokenLoss]) -> Report:
         """Return what is wrong, or suspicious, with the rows of all splits."""
-        texts = [column.name for column in self.columns if column.kind == "text"]
+        texts = [column.name for column in self.columns if not column.is_gold]
         return check_tables(tables, text_columns=texts, label_column=None, tokens_lost=tokens_lost)
 
     def class_weights(self, train: Table, weights: Literal["balanced"] | Mapping[str, float]) -> list[float]:
@@ -131,6 +147,10 @@ class Task(Options, ABC):
     def build_model(self, backbone: Backbone) -> nn.Module:
         """Return the model: the backbone under the head that this task and the recipe ask for."""
 
+    def companions(self, model: nn.Module, limits: Limits) -> Mapping[str, Any]:
+        """Return what other tools look for beside the saved model: path in its folder -> plain JSON."""
+        return {}
+
     def forward(self, model: nn.Module, batch: Batch) -> Outputs:
         """Return what the model says of the batch, for the loss."""
         outputs: Outputs = model(**batch.inputs)
@@ -157,6 +177,14 @@ class Task(Options, ABC):
         (only,) = parts
         return only
 
+    def finish(self, predictions: Sequence[Prediction], rows: Sequence[Row], *, is_split: bool) -> list[Prediction]:
+        """Return the predictions as they are shown and measured, from those of `merge`.
+
+        Where the rows are a whole split (``is_split``), this is the place for what shows only beside the others: at
+        which place the right answer stands among all. Elsewhere they are some rows of a stream.
+        """
+        return list(predictions)
+
     @abstractmethod
     def evaluate(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> dict[str, float]:
         """Return every metric of a whole split, from what a user would be shown."""
@@ -170,10 +198,32 @@ class Task(Options, ABC):
         """
         return lambda chosen: self.evaluate([predictions[i] for i in chosen], [rows[i] for i in chosen])
 
+    def calibrate(self, predict: Callable[[], Sequence[Prediction]], rows: Sequence[Row]) -> Self:
+        """Return the task with what only a trained model can teach it fixed (the threshold of a decision).
+
+        Called once, after training, with all validation rows and what predicts them; never with test rows. Every
+        split is then scored with the task that is returned, and the saved model keeps it.
+        """
+        return self
+
+    def gold(self, row: Row) -> Any:
+        """Return the true answer of a row in the form of a prediction's value, or None where it has none."""
+        return next((row[column.name] for column in self.columns if column.is_gold and column.name in row), None)
+
     # --- for the report ------------------------------------------------------------------------------------------
 
     def baselines(self, train: Sequence[Row], rows: Sequence[Row], seed: int) -> dict[str, list[Prediction]]:
         """Return the predictions for ``rows`` of methods that need no transformer, by the method's name."""
+        return {}
+
+    def feature_baselines(
+        self, train: Sequence[Features], features: Iterable[Features], tokenizer: PreTrainedTokenizerBase
+    ) -> dict[str, list[Prediction]]:
+        """Return what `baselines` does, of methods that count tokens instead of reading texts.
+
+        ``train`` are the features to learn from; ``features`` those of all rows to answer, as `refresh` shows them to
+        evaluation.
+        """
         return {}
 
     def details(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Mapping[str, Any]:

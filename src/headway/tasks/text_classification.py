@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -12,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from headway.data.batching import fill_values, pad
+from headway.data.batching import pad
 from headway.data.checks import check_tables
-from headway.data.truncation import encode_text
+from headway.data.truncation import CUTS, text_features
 from headway.errors import DataError, RecipeError, did_you_mean
 from headway.metrics import baselines, classification, intervals, regression
 from headway.tasks.base import Limits, Task
@@ -35,6 +36,7 @@ class TextClassification(Task):
     """Assigns each text, or pair of texts, one of several labels, any number of labels, or a number."""
 
     name: ClassVar[str] = "text-classification"
+    truncations: ClassVar[tuple[str, ...]] = (*CUTS, "window")
 
     type: str = "text-classification"
     """The task."""
@@ -129,6 +131,7 @@ class TextClassification(Task):
             problem_type=self.problem_type or "single_label_classification",
             labels_of=_names,
             tokens_lost=tokens_lost,
+            listed_labels=self.labels,
         )
 
     def class_weights(self, train: Table, weights: Literal["balanced"] | Mapping[str, float]) -> list[float]:
@@ -149,20 +152,18 @@ class TextClassification(Task):
         return [float(weights.get(label, 1.0)) for label in self.labels]
 
     def encode(self, row: Row, tokenizer: PreTrainedTokenizerBase, limits: Limits) -> list[Features]:
-        """Return the one input of a row."""
-        inputs, lost = encode_text(
-            tokenizer, row["text"], row.get("text_pair"), max_length=limits.max_length, truncation=limits.truncation
-        )
-        targets = {} if row.get("label") is None else {"labels": self._target(row["label"])}
-        return [Features(inputs, targets, {"tokens_lost": lost})]
+        """Return the input of a row; under `window` its pieces are the windows."""
+        features = text_features(tokenizer, row["text"], row.get("text_pair"), **limits.model_dump())
+        if row.get("label") is None:
+            return [features]
+        return [replace(features, targets={"labels": self._target(row["label"])})]
 
     def collate(self, features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> Batch:
         """Pad the inputs; labels are ids (batch,), a matrix of zeros and ones (batch, labels), or numbers (batch,)."""
-        fill = fill_values(features, pad_token_id=tokenizer.pad_token_id, pad_token_type_id=tokenizer.pad_token_type_id)
         targets = {}
         if all(one.targets for one in features):
             targets["labels"] = torch.tensor([one.targets["labels"] for one in features])
-        return Batch(pad([one.inputs for one in features], fill), targets, tuple(features))
+        return Batch(pad(features, tokenizer), targets, tuple(features))
 
     def build_model(self, backbone: Backbone) -> nn.Module:
         """Return the backbone with one output for each label, or one for a number."""

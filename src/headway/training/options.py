@@ -22,6 +22,12 @@ Schedule = Literal[
     "reduce_lr_on_plateau",
 ]
 
+WITHOUT_WARMUP = {
+    "constant": "choose constant_with_warmup",
+    "reduce_lr_on_plateau": "choose another schedule",
+}
+"""Schedules that begin at the full learning rate -> what to do where a warm-up is wanted."""
+
 
 class OptimizationOptions(Options):
     """How the weights are moved: loss, optimizer and learning-rate schedule."""
@@ -54,6 +60,16 @@ class OptimizationOptions(Options):
     """Weight of each label in the loss: `balanced` (rows / (labels x rows of the label)) or label -> weight."""
     label_smoothing_factor: float = Field(0.0, ge=0, lt=1)
     """Share of each target that is spread evenly over all labels."""
+
+    @model_validator(mode="after")
+    def _warms_up_what_can_rise(self) -> OptimizationOptions:
+        name = "warmup_steps" if self.warmup_steps else "warmup_ratio"
+        if (self.warmup_steps or self.warmup_ratio) and self.lr_scheduler_type in WITHOUT_WARMUP:
+            instead = WITHOUT_WARMUP[self.lr_scheduler_type]
+            raise ValueError(
+                f"{name} does nothing with lr_scheduler_type {self.lr_scheduler_type!r}; set it to 0, or {instead}"
+            )
+        return self
 
 
 class TrainingOptions(Options):

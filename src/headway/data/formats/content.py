@@ -71,6 +71,8 @@ class Wanted:
 
     required: Mapping[str, tuple[str, ...]]
     optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unless: Mapping[str, str] = field(default_factory=dict)
+    """Column of the task -> the one whose presence makes it unnecessary."""
 
     @property
     def sources(self) -> dict[str, tuple[str, ...]]:
@@ -88,7 +90,13 @@ class Wanted:
         Raises:
             DataError: a required column is missing, or a name that matters stands twice.
         """
-        missing = [(task, name) for task, names in self.required.items() for name in names if name not in found]
+        missing = [
+            (task, name)
+            for task, names in self.required.items()
+            if not self._is_served(self.unless.get(task), found)
+            for name in names
+            if name not in found
+        ]
         if missing:
             names = [name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}..." for name in found[:20]]
             shown = ", ".join(map(repr, names)) + (", ..." if len(found) > 20 else "")
@@ -110,6 +118,10 @@ class Wanted:
             )
         present = set(found)
         return [name for name in self.names if name in present]
+
+    def _is_served(self, task: str | None, found: Sequence[str]) -> bool:
+        """Whether the file has what a column of the task is read from."""
+        return task is not None and task in self.sources and all(name in found for name in self.sources[task])
 
 
 class ContentBuilder:
