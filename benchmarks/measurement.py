@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from trainer_loop import train_and_score, watch_steps
 
 NEVER = 10**9
 """Steps between two evaluations or checkpoints: more than any run has."""
@@ -108,7 +109,6 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
     from headway.models.options import ModelOptions
     from headway.preparation import read_tables
     from headway.recipe import Recipe
-    from headway.training.options import TrainingOptions
 
     folder = Path(job["prepared"])
     recipe = Recipe.load(job["recipe"])
@@ -127,17 +127,21 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
     recipe = Recipe(
         task=task,
         data=DataOptions.model_validate(
-            {"train": str(files["train"]), "validation": None, "max_length": recipe.data.max_length}
+            {name: getattr(recipe.data, name) for name in ("max_length", "truncation", "doc_stride", "window_pooling")}
+            | {"train": str(files["train"]), "validation": None}
             | {name: str(path) for name, path in files.items()}
         ),
         model=ModelOptions(model_name_or_path=model),
+        optimization=recipe.optimization,
         # One evaluation, at the end: it chooses the last weights, as the Trainer does without evaluations.
-        training=TrainingOptions(
-            num_train_epochs=job["epochs"],
-            per_device_eval_batch_size=EVALUATION_BATCH_SIZE,
-            eval_steps=NEVER,
-            save_steps=NEVER,
-            baselines=False,
+        training=recipe.training.model_copy(
+            update={
+                "num_train_epochs": job["epochs"],
+                "per_device_eval_batch_size": EVALUATION_BATCH_SIZE,
+                "eval_steps": NEVER,
+                "save_steps": NEVER,
+                "baselines": False,
+            }
         ),
     )
     (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
@@ -145,11 +149,13 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
     facts = {
         "rows": {name: len(table) for name, table in tables.items()},
         "fingerprints": {name: table.fingerprint for name, table in tables.items()},
-        "problem_type": options["problem_type"],
-        "labels": options["labels"],
+        "task": task.name,
+        "problem_type": options.get("problem_type"),
+        "labels": options.get("labels", []),
         "epochs": job["epochs"],
         "batch_size": recipe.training.per_device_train_batch_size,
         "learning_rate": recipe.optimization.learning_rate,
+        "warmup_ratio": recipe.optimization.warmup_ratio,
         "weight_decay": recipe.optimization.weight_decay,
         "lr_scheduler_type": recipe.optimization.lr_scheduler_type,
         "max_length": recipe.data.max_length,
@@ -172,7 +178,6 @@ def with_headway(job: dict[str, Any]) -> dict[str, Any]:
     from headway.train import train
     from headway.training.fit import precision
     from headway.training.module import TrainingModule
-    from headway.types import Prediction
 
     clock = Clock(job["started"])
     _watch_steps(TrainingModule, clock)
@@ -183,21 +188,14 @@ def with_headway(job: dict[str, Any]) -> dict[str, Any]:
 
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     tokens = manifest["tokens"]["train"]
-    metrics = {}
-    for split in manifest["data"]:
-        if split == "train":
-            continue
-        lines = (run / "predictions" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in lines]
-        predictions = [Prediction(one["value"], one["score"], one["detail"]) for one in records]
-        metrics[split] = recipe.task.evaluate(predictions, _rows(folder, split))
+    scores = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["metrics"]
     epochs = int(recipe.training.num_train_epochs)
     return {
         **clock.facts(manifest["data"]["train"]["rows"], epochs),
         "train_tokens": tokens["tokens"] - tokens["tokens_lost"],
         "precision": precision(recipe.training.bf16),
         "threads": torch.get_num_threads(),
-        "metrics": metrics,
+        "metrics": {split: {name: one["value"] for name, one in found.items()} for split, found in scores.items()},
     }
 
 
@@ -228,6 +226,41 @@ def with_trainer(job: dict[str, Any], *, is_tuned: bool) -> dict[str, Any]:
         job: what train.py wrote.
         is_tuned: with bfloat16 and length grouping; otherwise at the defaults.
     """
+    import torch
+
+    clock = Clock(job["started"])
+    settings = json.loads((Path(job["prepared"]) / "settings.json").read_text(encoding="utf-8"))
+    tuned = {"bf16": True, "train_sampling_strategy": "group_by_length"} if is_tuned else {}
+    arguments = {
+        "output_dir": str(Path(job["work"]) / "run"),
+        "seed": job["seed"],
+        "num_train_epochs": settings["epochs"],
+        "per_device_train_batch_size": settings["batch_size"],
+        "per_device_eval_batch_size": EVALUATION_BATCH_SIZE,
+        "learning_rate": settings["learning_rate"],
+        "weight_decay": settings["weight_decay"],
+        "lr_scheduler_type": settings["lr_scheduler_type"],
+        "warmup_steps": settings["warmup_ratio"],  # below 1 it is a share
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": not torch.cuda.is_available(),
+        **tuned,
+    }
+    if settings["task"] == "text-classification":
+        found = classify(job, settings, clock, arguments)
+    else:
+        found = train_and_score(job, clock, training_arguments=arguments)
+    return {
+        **clock.facts(found.pop("num_rows"), settings["epochs"]),
+        **found,
+        "precision": "bf16-mixed" if is_tuned else "32-true",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def classify(job: dict[str, Any], settings: dict[str, Any], clock: Clock, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Train a classifier as transformers' run_classification.py does; return metrics, tokens and rows."""
     import numpy as np
     import torch
     from datasets import Dataset
@@ -236,22 +269,11 @@ def with_trainer(job: dict[str, Any], *, is_tuned: bool) -> dict[str, Any]:
         AutoTokenizer,
         DataCollatorWithPadding,
         Trainer,
-        TrainerCallback,
         TrainingArguments,
         set_seed,
     )
 
-    clock = Clock(job["started"])
-
-    class Watch(TrainerCallback):  # type: ignore[misc]
-        def on_step_begin(self, *arguments: Any, **keywords: Any) -> None:
-            clock.begin_step()
-
-        def on_step_end(self, *arguments: Any, **keywords: Any) -> None:
-            clock.end_step()
-
     folder = Path(job["prepared"])
-    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     set_seed(job["seed"])
     tokenizer = AutoTokenizer.from_pretrained(settings["model"])
     labels, problem_type = settings["labels"], settings["problem_type"]
@@ -272,28 +294,13 @@ def with_trainer(job: dict[str, Any], *, is_tuned: bool) -> dict[str, Any]:
         return Dataset.from_dict(columns).map(tokenize, batched=True, remove_columns=texts)
 
     train_rows = load("train")
-    tuned = {"bf16": True, "train_sampling_strategy": "group_by_length"} if is_tuned else {}
     trainer = Trainer(
         model=model,
-        args=TrainingArguments(
-            output_dir=str(Path(job["work"]) / "run"),
-            seed=job["seed"],
-            num_train_epochs=settings["epochs"],
-            per_device_train_batch_size=settings["batch_size"],
-            per_device_eval_batch_size=EVALUATION_BATCH_SIZE,
-            learning_rate=settings["learning_rate"],
-            weight_decay=settings["weight_decay"],
-            lr_scheduler_type=settings["lr_scheduler_type"],
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=not torch.cuda.is_available(),
-            **tuned,
-        ),
+        args=TrainingArguments(**arguments),
         train_dataset=train_rows,
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
-        callbacks=[Watch()],
+        callbacks=[watch_steps(clock)],
     )
     trainer.train()
 
@@ -307,12 +314,7 @@ def with_trainer(job: dict[str, Any], *, is_tuned: bool) -> dict[str, Any]:
             if not np.allclose(output.label_ids, np.asarray(targets)):
                 raise RuntimeError(f"{split}: the Trainer gave its predictions back in another order than the rows.")
             logits[split] = output.predictions
-    facts = {
-        **clock.facts(len(train_rows), settings["epochs"]),
-        "train_tokens": sum(map(len, train_rows["input_ids"])),
-        "precision": "bf16-mixed" if is_tuned else "32-true",
-        "threads": torch.get_num_threads(),
-    }
+    facts = {"num_rows": len(train_rows), "train_tokens": sum(map(len, train_rows["input_ids"]))}
 
     # From here on headway: its scorer, for all variants.
     from headway.recipe import Recipe

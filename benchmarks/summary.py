@@ -14,6 +14,19 @@ SHOWN_METRICS = {
     "goemotions": ("f1_micro", "f1_macro"),
     "mrpc": ("accuracy", "f1"),
     "rte": ("accuracy",),
+    "snli": ("accuracy",),
+    "qnli": ("accuracy",),
+    "movie_reviews": ("accuracy",),
+    "movie_reviews_windows": ("accuracy",),
+    "conll2003": ("f1",),
+    "wnut17": ("f1",),
+    "squad": ("exact_match", "f1"),
+    "codah": ("accuracy",),
+    "semeval2010_task8": ("f1_macro_official", "accuracy"),
+    "meditations": ("perplexity", "mlm_accuracy"),
+    "wikitext2": ("perplexity", "mlm_accuracy"),
+    "stsb_embeddings": ("spearman",),
+    "banking77_search": ("recall_at_1", "recall_at_5"),
 }
 REFERENCE = "trainer"
 """The variant that the others' speed is compared with."""

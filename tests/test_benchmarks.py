@@ -94,11 +94,9 @@ def test_each_seed_begins_with_another_variant() -> None:
 def test_every_set_has_a_recipe_that_reads_and_metrics_to_show() -> None:
     from headway.recipe import Recipe
 
-    assert set(summary.SHOWN_METRICS) == set(train.SETS) == {"sst2", "stsb", "banking77", "goemotions", "mrpc", "rte"}
+    assert set(summary.SHOWN_METRICS) == set(train.SETS)
     for name in train.SETS:
         recipe = Recipe.load(train.RECIPES / f"{name}.yaml")
-        assert recipe.optimization.learning_rate == 5e-5
-        assert not isinstance(recipe.data.validation, float), "a share held out would train on fewer rows"
         assert recipe.data.validation is not None or recipe.data.test is not None
 
 
