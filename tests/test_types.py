@@ -40,6 +40,15 @@ def test_the_length_is_that_of_the_longest_input(inputs: dict[str, list[int]], l
     assert Features(inputs).length == length
 
 
+def test_pieces_stand_one_after_another() -> None:
+    pieces = [{"input_ids": [2, 3], "attention_mask": [1, 1]}, {"input_ids": [5], "attention_mask": [1]}]
+    one = Features.of_pieces(pieces, {"labels": 1}, {"tokens_lost": 0})
+    assert one == Features(
+        {"input_ids": [2, 3, 5], "attention_mask": [1, 1, 1]}, {"labels": 1}, {"tokens_lost": 0}, pieces=(2, 1)
+    )
+    assert (one.num_pieces, one.length) == (2, 3)
+
+
 def test_a_batch_moves_inputs_and_targets_and_keeps_its_features() -> None:
     batch = Batch({"input_ids": torch.ones(1, 2)}, {"labels": torch.zeros(1)}, (Features({}),))
     moved = batch.to("meta")

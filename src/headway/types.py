@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -62,6 +62,14 @@ class Features:
     (choices, windows of one text, a query and its answers); empty: they are one sequence."""
     row: int = -1
     """Number of the row in its table, counted from 0."""
+
+    @classmethod
+    def of_pieces(
+        cls, pieces: Sequence[Mapping[str, list[int]]], targets: dict[str, Any], extra: dict[str, Any]
+    ) -> Self:
+        """Return the inputs of one or more sequences, one after another."""
+        inputs = {name: [value for piece in pieces for value in piece[name]] for name in pieces[0]}
+        return cls(inputs, targets, extra, tuple(len(piece["input_ids"]) for piece in pieces))
 
     @property
     def num_pieces(self) -> int:

@@ -57,16 +57,12 @@ def text_features(
     windows = [
         frame.filled([*kept[:longer], kept[longer][start : start + width], *kept[longer + 1 :]]) for start in starts
     ]
-    sizes = [len(window["input_ids"]) for window in windows]
     # Of the longer text nothing is missing but what stands behind the last window.
     kept[longer] = kept[longer][: starts[-1] + width]
     lost = sum(map(len, tokens)) - sum(map(len, kept))
-    whole = frame.num_special + sum(map(len, tokens))
-    return Features(
-        {name: [one for window in windows for one in window[name]] for name in windows[0]},
-        {},
-        {"tokens_lost": lost, "tokens_repeated": sum(sizes) + lost - whole, "num_windows": len(windows)},
-        pieces=tuple(sizes),
+    repeated = sum(len(window["input_ids"]) for window in windows) + lost - frame.num_special - sum(map(len, tokens))
+    return Features.of_pieces(
+        windows, {}, {"tokens_lost": lost, "tokens_repeated": repeated, "num_windows": len(windows)}
     )
 
 

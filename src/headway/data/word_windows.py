@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from headway.data.truncation import window_starts
+
 MAX_WORD = 1000
 """Characters of a word that are tokenised; a longer one is an encoded file or a lost line end, and one tag is all."""
 CHARACTERS_AT_ONCE = 200_000
@@ -51,7 +53,7 @@ def word_windows(
     frame, ids, owners = _tokenise(tokenizer, cut)
     firsts = _firsts(owners)
     width = max(max_length - frame.num_special, 1)
-    starts = _starts(len(ids), width=width, overlap=min(doc_stride, width // 2))[:max_windows]
+    starts = window_starts(len(ids), width=width, overlap=min(doc_stride, width // 2))[:max_windows]
     seen = min(starts[-1] + width, len(ids))
     held = {word: position for word, position in firsts.items() if position < seen}
     positions = np.fromiter(held.values(), dtype=np.int64, count=len(held))
@@ -163,12 +165,6 @@ def _firsts(owners: Sequence[int]) -> dict[int, int]:
         if word >= 0:
             firsts.setdefault(word, position)
     return firsts
-
-
-def _starts(num_tokens: int, *, width: int, overlap: int) -> list[int]:
-    if num_tokens <= width:
-        return [0]
-    return [*range(0, num_tokens - width, width - overlap), num_tokens - width]
 
 
 def _best_windows(positions: np.ndarray, starts: Sequence[int], *, width: int, num_tokens: int) -> np.ndarray:

@@ -7,14 +7,15 @@ sum divided by the sum of the weights of the rows in the batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from headway.errors import RecipeError
+from headway.errors import RecipeError, did_you_mean
 from headway.importing import Choice
 
 KNOWN = {
@@ -52,6 +53,31 @@ def build_loss(
     if label_smoothing_factor:
         given["label_smoothing_factor"] = label_smoothing_factor
     return choice.create(nn.Module, known=KNOWN, option="optimization.loss", given=given)
+
+
+def class_weights(
+    weights: Literal["balanced"] | Mapping[str, float], *, labels: Sequence[str], gold: Iterable[str]
+) -> list[float]:
+    """Return the weight of each label: the given one (1 if none is), or all / (labels x occurrences of the label).
+
+    The balanced weights are those of King and Zeng 2001, Logistic Regression in Rare Events Data.
+
+    Args:
+        weights: what ``optimization.class_weights`` says.
+        labels: in the order of the model's outputs.
+        gold: every label of the training data; read for `balanced` only.
+
+    Raises:
+        RecipeError: a weight is given for an unknown label.
+    """
+    if weights == "balanced":
+        counts = Counter(gold)
+        return [counts.total() / (len(labels) * max(counts[label], 1)) for label in labels]
+    if wrong := sorted(set(weights) - set(labels)):
+        raise RecipeError(
+            f"optimization.class_weights: there is no label {wrong[0]!r}.{did_you_mean(wrong[0], labels)}"
+        )
+    return [float(weights.get(label, 1.0)) for label in labels]
 
 
 class CrossEntropy(nn.Module):

@@ -6,8 +6,11 @@ Everything else (tables, caches, loops, checkpoints, reports) is written once an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator
 
 from headway.data.checks import check_tables
 from headway.data.truncation import CUTS
@@ -23,6 +26,16 @@ if TYPE_CHECKING:
     from headway.data.findings import Report, TokenLoss
     from headway.data.table import Table
     from headway.models.backbone import Backbone
+
+
+def _each_once(labels: tuple[str, ...]) -> tuple[str, ...]:
+    if double := [label for label, count in Counter(labels).items() if count > 1]:
+        raise ValueError(f"each label must stand once; these stand twice: {', '.join(double)}")
+    return labels
+
+
+Labels = Annotated[tuple[str, ...], AfterValidator(_each_once)]
+"""The names of a task's labels, in the order of the model's outputs."""
 
 
 class Limits(Options):

@@ -101,9 +101,8 @@ class MultipleChoice(Task):
         encoded = [
             encode_text(tokenizer, first, choice, pair_prefix=prefix, **limits.model_dump()) for choice in choices
         ]
-        inputs = {name: [value for one, _ in encoded for value in one[name]] for name in encoded[0][0]}
-        pieces = tuple(len(one["input_ids"]) for one, _ in encoded)
-        return [Features(inputs, targets, {"tokens_lost": sum(lost for _, lost in encoded)}, pieces)]
+        lost = sum(lost for _, lost in encoded)
+        return [Features.of_pieces([inputs for inputs, _ in encoded], targets, {"tokens_lost": lost})]
 
     def collate(self, features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> Batch:
         """Pad the pieces, (choices of all rows, tokens); labels are the numbers of the right choices, (batch,)."""

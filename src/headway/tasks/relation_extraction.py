@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -17,7 +16,8 @@ from headway.data.checks import check_tables
 from headway.data.entity_markers import MarkedText, marked_features
 from headway.errors import DataError, RecipeError, did_you_mean
 from headway.metrics import baselines, classification, relations
-from headway.tasks.base import Limits, Task
+from headway.models import losses
+from headway.tasks.base import Labels, Limits, Task
 from headway.types import Batch, Column, Criterion, Features, Outputs, Prediction, Row
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class RelationExtraction(Task):
 
     type: str = "relation-extraction"
     """The task."""
-    labels: tuple[str, ...] = ()
+    labels: Labels = ()
     """The relations in their order, stored with the model; empty learns them from the training rows, in alphabetical
     order. A label may say its direction: `Cause-Effect(e1,e2)` and `Cause-Effect(e2,e1)`."""
     negative_label: str | None = None
@@ -51,13 +51,6 @@ class RelationExtraction(Task):
     markers: tuple[str, str] = ("@", "#")
     """What stands on both sides of the first and of the second entity when the model reads the sentence; each should
     be a token of the model's own vocabulary."""
-
-    @field_validator("labels")
-    @classmethod
-    def _distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
-        if double := [label for label, count in Counter(labels).items() if count > 1]:
-            raise ValueError(f"each label must stand once; these stand twice: {', '.join(double)}")
-        return labels
 
     @field_validator("markers")
     @classmethod
@@ -130,15 +123,8 @@ class RelationExtraction(Task):
         )
 
     def class_weights(self, train: Table, weights: Literal["balanced"] | Mapping[str, float]) -> list[float]:
-        """Return a weight for each relation: those given, or rows / (labels x rows of the label)."""
-        if weights == "balanced":
-            counts = Counter(_name(value) for value in train.column("label"))
-            return [len(train) / (len(self.labels) * max(counts[label], 1)) for label in self.labels]
-        if wrong := sorted(set(weights) - set(self.labels)):
-            raise RecipeError(
-                f"optimization.class_weights: there is no label {wrong[0]!r}.{did_you_mean(wrong[0], self.labels)}"
-            )
-        return [float(weights.get(label, 1.0)) for label in self.labels]
+        """Return a weight for each relation."""
+        return losses.class_weights(weights, labels=self.labels, gold=map(_name, train.column("label")))
 
     # --- from row to batch ---------------------------------------------------------------------------------------
 

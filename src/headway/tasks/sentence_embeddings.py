@@ -164,10 +164,8 @@ class SentenceEmbeddings(Task):
         answers += row.get("negatives", [])
         texts += [self.passage_prefix + text for text in answers]
         encoded = [encode_text(tokenizer, text, None, **limits.model_dump()) for text in texts]
-        inputs = {name: [value for one, _ in encoded for value in one[name]] for name in encoded[0][0]}
-        pieces = tuple(len(one["input_ids"]) for one, _ in encoded)
         lost = sum(lost for _, lost in encoded)
-        return [Features(inputs, self._targets(row), {"tokens_lost": lost}, pieces if len(pieces) > 1 else ())]
+        return [Features.of_pieces([inputs for inputs, _ in encoded], self._targets(row), {"tokens_lost": lost})]
 
     def collate(self, features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> Batch:
         """Pad the pieces; targets are labels (batch,), or the identities of the texts, for those that occur twice."""

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from headway.data.batching import pad
 from headway.data.checks import check_tables
 from headway.data.truncation import CUTS, text_features
 from headway.errors import DataError, RecipeError, did_you_mean
 from headway.metrics import baselines, classification, intervals, regression
-from headway.tasks.base import Limits, Task
+from headway.models import losses
+from headway.tasks.base import Labels, Limits, Task
 from headway.types import Batch, Column, Criterion, Features, Outputs, Prediction, Row
 
 if TYPE_CHECKING:
@@ -43,18 +44,11 @@ class TextClassification(Task):
     problem_type: ProblemType | None = None
     """`single_label_classification`, `multi_label_classification` or `regression`, as transformers calls them; empty
     takes several labels where the label column holds lists, and one label otherwise."""
-    labels: tuple[str, ...] = ()
+    labels: Labels = ()
     """The label names in their order, stored with the model; empty learns them from the training rows (numbers in
     order of size, other names in alphabetical order)."""
     threshold: float = Field(0.5, gt=0, lt=1)
     """Several labels: the probability from which a label counts as given."""
-
-    @field_validator("labels")
-    @classmethod
-    def _distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
-        if double := [label for label, count in Counter(labels).items() if count > 1]:
-            raise ValueError(f"each label must stand once; these stand twice: {', '.join(double)}")
-        return labels
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -135,21 +129,15 @@ class TextClassification(Task):
         )
 
     def class_weights(self, train: Table, weights: Literal["balanced"] | Mapping[str, float]) -> list[float]:
-        """Return a weight for each label: those given, or rows / (labels x rows of the label) (King and Zeng 2001)."""
+        """Return a weight for each label; of several labels, balanced ones weigh how rarely each is present."""
         if self.problem_type == "regression":
             raise RecipeError("optimization.class_weights: a regression has no classes to weigh. Leave it empty.")
-        if weights == "balanced":
-            counts = Counter(name for value in train.column("label") for name in _names(value))
-            if self.problem_type == "multi_label_classification":
-                # Weight of a label's presence: how many rows lack it for each that has it.
-                return [(len(train) - counts[label]) / max(counts[label], 1) for label in self.labels]
-            return [len(train) / (len(self.labels) * max(counts[label], 1)) for label in self.labels]
-        if wrong := set(weights) - set(self.labels):
-            name = sorted(wrong)[0]
-            raise RecipeError(
-                f"optimization.class_weights: there is no label {name!r}.{did_you_mean(name, self.labels)}"
-            )
-        return [float(weights.get(label, 1.0)) for label in self.labels]
+        gold = [name for value in train.column("label") for name in _names(value)]
+        if self.problem_type == "multi_label_classification" and weights == "balanced":
+            # How many rows lack the label for each that has it.
+            counts = Counter(gold)
+            return [(len(train) - counts[label]) / max(counts[label], 1) for label in self.labels]
+        return losses.class_weights(weights, labels=self.labels, gold=gold)
 
     def encode(self, row: Row, tokenizer: PreTrainedTokenizerBase, limits: Limits) -> list[Features]:
         """Return the input of a row; under `window` its pieces are the windows."""

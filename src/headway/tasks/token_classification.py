@@ -31,8 +31,9 @@ from headway.data.text_spans import WordSplit
 from headway.data.word_windows import word_windows
 from headway.errors import DataError, RecipeError, did_you_mean
 from headway.metrics import spans
+from headway.models import losses
 from headway.models.losses import IGNORED
-from headway.tasks.base import Limits, Task
+from headway.tasks.base import Labels, Limits, Task
 from headway.types import Batch, Column, Criterion, Features, Outputs, Prediction, Row
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class TokenClassification(Task):
     scheme: Scheme | None = None
     """How the tags of the rows mark entities: `IOB1`, `IOB2`, `BIOES` (also called IOBES or BILOU), or `none` for
     plain tags, such as parts of speech; empty follows from the training rows. The model always learns IOB2."""
-    labels: tuple[str, ...] = ()
+    labels: Labels = ()
     """The tags in their order, stored with the model; empty learns them from the training rows: `O`, then `B-` and
     `I-` of every type, by alphabet (of plain tags, those that occur)."""
     constrained: bool = True
@@ -73,13 +74,6 @@ class TokenClassification(Task):
     @classmethod
     def _other_names(cls, value: Any) -> Any:
         return {"IOBES": "BIOES", "BILOU": "BIOES", "BIO": "IOB2", "IOB": "IOB1"}.get(value, value)
-
-    @field_validator("labels")
-    @classmethod
-    def _distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
-        if double := [label for label, count in Counter(labels).items() if count > 1]:
-            raise ValueError(f"each label must stand once; these stand twice: {', '.join(double)}")
-        return labels
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -184,15 +178,9 @@ class TokenClassification(Task):
         return replace(report, warnings=(*report.warnings, *more))
 
     def class_weights(self, train: Table, weights: Literal["balanced"] | Mapping[str, float]) -> list[float]:
-        """Return a weight for each tag: those given, or words / (tags x words with the tag) (King and Zeng 2001)."""
-        if weights == "balanced":
-            counts = Counter(tag for row in train for tag in self._tagging.gold_tags(row) or ())
-            return [counts.total() / (len(self.labels) * max(counts[label], 1)) for label in self.labels]
-        if wrong := sorted(set(weights) - set(self.labels)):
-            raise RecipeError(
-                f"optimization.class_weights: there is no label {wrong[0]!r}.{did_you_mean(wrong[0], self.labels)}"
-            )
-        return [float(weights.get(label, 1.0)) for label in self.labels]
+        """Return a weight for each tag, balanced by the number of words that have it."""
+        gold = (tag for row in train for tag in self._tagging.gold_tags(row) or ())
+        return losses.class_weights(weights, labels=self.labels, gold=gold)
 
     # --- from row to batch ---------------------------------------------------------------------------------------
 
