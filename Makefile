@@ -3,8 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Two processes with a thread each: two that compute with all processors slow one another far more than twofold.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-all check format lock clean
+.PHONY: demo test test-slow test-all check format lock clean
 
 demo: $(STAMP)
 	@$(BIN)/headway train reviews --output_dir runs/demo --overwrite
@@ -13,10 +15,13 @@ demo: $(STAMP)
 	@echo 'Look:     runs/demo/report.html   (written again by: $(BIN)/headway report runs/demo)'
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-all: $(STAMP)
-	$(BIN)/pytest -m "not gpu and not network"
+	$(PYTEST) -m "not gpu and not network"
+
+test-slow: $(STAMP)
+	$(PYTEST) -m "slow and not gpu and not network"
 
 check: $(STAMP)
 	$(BIN)/ruff format --check

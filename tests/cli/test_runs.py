@@ -98,6 +98,7 @@ def test_a_damaged_run_does_not_hide_the_others(place: Path, capsys: Any) -> Non
         ("process 1 on some.other.machine", "in use on some.other.machine"),
         ("", "unfinished"),
     ],
+    ids=["living", "dead", "elsewhere", "unnamed"],
 )
 def test_a_run_in_use(holder: str, state: str, place: Path, capsys: Any) -> None:
     (place / "begun" / ".writer").write_text(holder)

@@ -71,7 +71,7 @@ def test_a_bomb_is_refused(name: str, read: Read, monkeypatch: pytest.MonkeyPatc
 
 
 DAMAGED = {
-    "rows.csv.gz": [CSV, gzip.compress(CSV)[:-12], gzip.compress(CSV)[:-8] + b"\0" * 8],
+    "rows.csv.gz": [CSV, gzip.compress(CSV, mtime=0)[:-12], gzip.compress(CSV, mtime=0)[:-8] + b"\0" * 8],
     "rows.zip": [CSV, b"PK\x03\x04 and no more"],
 }
 
