@@ -170,6 +170,25 @@ def test_without_validation_rows_no_seed_is_chosen_by_the_test(
     assert metrics["metrics"].keys() == {"test"}
 
 
+def test_the_simple_methods_are_scored_once_for_all_seeds(
+    reviews_csv: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    baselines = TextClassification.baselines
+
+    def counted(self: TextClassification, train: Any, rows: Any, seed: int) -> Any:
+        calls.append(len(rows))
+        return baselines(self, train, rows, seed)
+
+    monkeypatch.setattr(TextClassification, "baselines", counted)
+    recipe = recipe_for(reviews_csv, tiny_bert, training={"seeds": [0, 1], "max_steps": 1})
+    train(Recipe.from_dict(recipe), output_dir=tmp_path / "run")
+    assert calls == [8]
+    found = [RunDir(tmp_path / "run").seed(seed).read_metrics()["baselines"] for seed in (0, 1)]
+    assert found[0]["majority"] == found[1]["majority"]
+    assert found[0]["untrained"] != found[1]["untrained"]
+
+
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 

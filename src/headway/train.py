@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,8 @@ class _Work:
     backbone: Backbone
     request: StopRequest
     resume_command: str
+    simple_methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What the task's simple methods score, from the first seed on that needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ def _train_one(run: RunDir, work: _Work, seed: int, ready: _Ready) -> None:
         write_text(run.recipe, recipe.model_copy(update={"training": training, "output_dir": str(run.path)}).to_yaml())
     scored_splits = [name for name in prepared.tables if name != "train"]
     if not run.before.exists():
-        write_json(run.before, _before(work, inference, scored_splits, seed))
+        write_json(run.before, _before(work, inference, scored_splits))
 
     stream = BatchStream(
         prepared.features["train"],
@@ -236,27 +238,37 @@ def _train_one(run: RunDir, work: _Work, seed: int, ready: _Ready) -> None:
     })  # fmt: skip
 
 
-def _before(work: _Work, inference: Inference, splits: list[str], seed: int) -> dict[str, Any]:
+def _before(work: _Work, inference: Inference, splits: list[str]) -> dict[str, Any]:
     """Return the metrics of the untrained model and of the task's simple methods, by name and split."""
     if not work.recipe.training.baselines:
         return {}
-    prepared, found = work.prepared, dict[str, dict[str, Any]]()
-    for split in splits:
-        table = prepared.tables[split]
-        untrained = score_features(inference, prepared.features[split], table)
-        found.setdefault("untrained", {})[split] = untrained.metrics
-        simple = prepared.task.baselines(list(prepared.tables["train"]), list(table), seed=0)
-        simple |= prepared.task.feature_baselines(
-            prepared.features["train"], inference.refreshed(prepared.features[split]), inference.tokenizer
-        )
-        for name, predictions in simple.items():
-            found.setdefault(name, {})[split] = score(prepared.task, predictions, table).metrics
+    prepared = work.prepared
+    untrained = {
+        split: score_features(inference, prepared.features[split], prepared.tables[split]).metrics for split in splits
+    }
+    if not work.simple_methods:
+        work.simple_methods.update(_simple_methods(prepared, inference, splits))
+    found = {"untrained": untrained, **work.simple_methods}
     metric = prepared.task.main_metric
     for split in splits:
         logger.info(
             "Before training, %s %s: %s.", split, metric,
             ", ".join(f"{name} {values[split][metric]['value']:.4f}" for name, values in found.items()),
         )  # fmt: skip
+    return found
+
+
+def _simple_methods(prepared: Prepared, inference: Inference, splits: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the metrics of the methods that need no transformer, and no seed."""
+    found: dict[str, dict[str, Any]] = {}
+    for split in splits:
+        table = prepared.tables[split]
+        predictions = prepared.task.baselines(list(prepared.tables["train"]), list(table), seed=0)
+        predictions |= prepared.task.feature_baselines(
+            prepared.features["train"], inference.refreshed(prepared.features[split]), inference.tokenizer
+        )
+        for name, some in predictions.items():
+            found.setdefault(name, {})[split] = score(prepared.task, some, table).metrics
     return found
 
 
