@@ -84,6 +84,7 @@ class Loop:
     has_validation: bool = True
     start_step: int = 0
     request: StopRequest = field(default_factory=StopRequest)
+    losses: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         options = TrainingOptions.model_validate({"eval_steps": 1, "logging_steps": 1, **self.options})
@@ -108,7 +109,8 @@ class Loop:
 
     def score(self) -> dict[str, float]:
         self.request.check(saved="What was saved before is whole.")
-        return {"score": self.values[self.trainer.step - 1]}
+        number = self.trainer.step - 1
+        return {"score": self.values[number]} | ({"loss": self.losses[number]} if self.losses else {})
 
     def run(self, start: int = 0, stop: int | None = None) -> Loop:
         for step in range(start + 1, (stop or len(self.values)) + 1):
@@ -175,6 +177,26 @@ def test_the_search_goes_on_after_an_interruption(cut: int, tmp_path: Path) -> N
     second.run(start=cut)
     assert second.evaluation.state_dict() == whole.evaluation.state_dict()
     assert (whole.evaluation.best_step, whole.trainer.step, whole.evaluation.is_stopped_early) == (3, 6, True)
+
+
+@pytest.mark.parametrize(
+    ("values", "losses", "best"),
+    [
+        ([0.0, 0.0, 0.0], [3.0, 1.0, 2.0], 2),
+        ([0.5, 0.5, 0.4], [1.0, 2.0, 0.1], 1),
+        ([0.5, 0.6, 0.6], [0.1, 2.0, 2.0], 2),
+        ([math.nan, 0.0, 0.0], [0.1, 2.0, 1.0], 3),
+    ],
+)
+def test_of_equal_scores_the_lower_loss_is_better(
+    values: list[float], losses: list[float], best: int, tmp_path: Path
+) -> None:
+    whole = Loop(tmp_path / "whole", values, losses=losses).run()
+    assert whole.evaluation.best_step == best
+    first = Loop(tmp_path / "cut", values, losses=losses).run(stop=2)
+    second = Loop(tmp_path / "cut", values, losses=losses)
+    second.evaluation.load_state_dict(first.evaluation.state_dict())
+    assert second.run(start=2).evaluation.state_dict() == whole.evaluation.state_dict()
 
 
 def test_the_best_weights_go_back_into_the_model(tmp_path: Path) -> None:

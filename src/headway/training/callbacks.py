@@ -149,7 +149,9 @@ class Evaluation(StepCallback):
     ) -> None:
         self._score, self._history, self._checkpoints = score, history, checkpoints
         self._options, self._metric, self._sign = options, metric, 1.0 if higher_is_better else -1.0
-        self.best_step, self.best_value, self._misses = -1, -math.inf, 0
+        self.best_step, self._misses = -1, 0
+        self._best_rank = (-math.inf, -math.inf)
+        """Score and negative loss of the best weights."""
         self._patience_value = -math.inf
         self.is_stopped_early = False
         self.is_interrupted = False
@@ -176,7 +178,7 @@ class Evaluation(StepCallback):
         """Score the weights as they are after ``step``, keep them if they are the best, and say whether to stop."""
         if self._score is None:
             # Nothing to choose by: the last weights are the ones to keep.
-            self._keep(module, step, math.inf)
+            self._keep(module, step, (math.inf, math.inf))
             return False
         scores = self._score()
         self.is_interrupted = False
@@ -189,8 +191,9 @@ class Evaluation(StepCallback):
             if isinstance(config.scheduler, ReduceLROnPlateau):
                 config.scheduler.step(-value)
         # Not a number is never better, and anything is better than nothing.
-        if self.best_step < 0 or value > self.best_value:
-            self._keep(module, step, value if value == value else -math.inf)
+        rank = (value, -scores.get("loss", math.inf))
+        if self.best_step < 0 or rank > self._best_rank:
+            self._keep(module, step, rank if value == value else (-math.inf, -math.inf))
         if value > self._patience_value + self._options.early_stopping_threshold:
             self._patience_value, self._misses = value, 0
         else:
@@ -199,8 +202,8 @@ class Evaluation(StepCallback):
         self.is_stopped_early = patience is not None and self._misses >= patience
         return self.is_stopped_early
 
-    def _keep(self, module: TrainingModule, step: int, value: float) -> None:
-        self.best_step, self.best_value = step, value
+    def _keep(self, module: TrainingModule, step: int, rank: tuple[float, float]) -> None:
+        self.best_step, self._best_rank = step, rank
         checkpoint = {"state_dict": module.state_dict(), "global_step": step}
         WholeCheckpointIO().save_checkpoint(checkpoint, best_path(self._checkpoints, step))
 
@@ -217,7 +220,7 @@ class Evaluation(StepCallback):
         """Return what the search for the best weights has found."""
         return {
             "best_step": self.best_step,
-            "best_value": self.best_value,
+            "best_rank": self._best_rank,
             "patience_value": self._patience_value,
             "misses": self._misses,
             "is_stopped_early": self.is_stopped_early,
@@ -226,7 +229,7 @@ class Evaluation(StepCallback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the search."""
-        self.best_step, self.best_value = state_dict["best_step"], state_dict["best_value"]
+        self.best_step, self._best_rank = state_dict["best_step"], state_dict["best_rank"]
         self._patience_value, self._misses = state_dict["patience_value"], state_dict["misses"]
         self.is_stopped_early = state_dict["is_stopped_early"]
         self.is_interrupted = state_dict["is_interrupted"]

@@ -94,7 +94,8 @@ class TrainingOptions(Options):
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     """One run for each seed; more than one gives mean, deviation and interval."""
     metric_for_best_model: str | None = None
-    """Validation metric that chooses the best checkpoint (or `loss`); empty takes the task's main metric."""
+    """Validation metric that chooses the best checkpoint (or `loss`); empty takes the task's main metric. Of equal
+    scores, the one with the lower loss."""
     early_stopping_patience: int | None = Field(None, ge=1)
     """Evaluations without a better score after which the run ends; empty never stops early."""
     early_stopping_threshold: float = Field(0.0, ge=0)
