@@ -4,10 +4,12 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headway.cli.app import run
+from headway.cli.predict import _lines
 
 
 def records(text: str) -> list[dict[str, object]]:
@@ -51,6 +53,19 @@ def test_standard_input_holds_texts_or_objects(
         "the film was great",
         "the film was awful",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (3.1415926410125732, "3.1416"),
+        ("joy", "joy"),
+        (["joy", "fear"], "joy, fear"),
+        ([{"text": "Oslo", "type": "LOC", "start": 3, "score": 0.98765432}], "Oslo  LOC  3  0.9877"),
+    ],
+)
+def test_a_person_reads_four_digits(value: Any, shown: str) -> None:
+    assert _lines({"value": value}) == shown
 
 
 def test_exactly_one_source_is_asked_for(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,18 @@ def test_it_trains_into_a_folder_named_after_the_recipe(
         assert (tmp_path / "runs" / "films" / name).is_file(), name
     assert run(["train", recipe]) == 8
     assert "Add --resume to go on with it" in capsys.readouterr().err
+
+
+def test_it_ends_with_the_command_that_asks_this_task(
+    tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--model.model_name_or_path", str(tiny_bert), "--training.max_steps", "1", "--training.bf16", "false"]
+    assert run(["train", "choices", "--output_dir", str(tmp_path / "run"), *options]) == 0
+    (line,) = [one for one in capsys.readouterr().out.splitlines() if one.startswith("Predict:")]
+    assert shlex.split(line)[1:] == [
+        "headway", "predict", str(tmp_path / "run"), "--context", "...", "--question", "...",
+        "--choices", '["...", "..."]',
+    ]  # fmt: skip
 
 
 def test_json_is_one_object_and_seeds_give_a_spread(

@@ -136,11 +136,15 @@ def _lines(record: dict[str, Any]) -> str:
     """Return a prediction for a person: the value, then the alternatives from the likeliest down."""
     value = record["value"]
     if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
-        lines = ["  ".join(str(part) for part in one.values()) for one in value]
+        lines = ["  ".join(_shown(part) for part in one.values()) for one in value]
     elif isinstance(value, list):
         lines = [", ".join(map(str, value))]
     else:
-        lines = [str(value)]
+        lines = [_shown(value)]
     shares = record.get("probabilities", {})
     lines += [f"  {share:7.4f}  {label}" for label, share in sorted(shares.items(), key=lambda one: -one[1])[:10]]
     return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

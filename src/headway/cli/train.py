@@ -46,7 +46,7 @@ def train(
         planned = make_plan(loaded)
         print(json.dumps(planned) if json_ else describe(planned))
         return
-    from headway.report import write_pages
+    from headway.report import predict_command, write_pages
     from headway.train import train as run
 
     metrics = run(loaded, output_dir=folder, resume=resume, overwrite=overwrite)
@@ -58,4 +58,4 @@ def train(
 
         print(metrics_table(metrics))
         print(f"\nRun:      {folder}\nReport:   {report}")
-        print(f'Predict:  headway predict {folder} --text "..."\nEvaluate: headway evaluate {folder} --data FILE')
+        print(f"Predict:  {predict_command(Path(folder))}\nEvaluate: headway evaluate {folder} --data FILE")

@@ -6,7 +6,6 @@ States what was measured and nothing else; what is not known (a licence, a langu
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,7 @@ def render_card(run: Run) -> str:
             is_embedding=files.model_kind == "features",
             has_pairs="text_pair" in run.columns,
             options=list(_options(files.recipe)),
-            predict=f"headway predict {shlex.quote(' '.join(_place(run).split()))} {wording.asked(run.columns)}",
+            predict=wording.predict_command(" ".join(_place(run).split()), run.columns),
             python_folder=repr(f"{_place(run)}{'/' + files.path.name if run.has_seeds else ''}/model"),
             ece=_ece(run),
         )

@@ -199,7 +199,7 @@ def _commands(run: Run) -> list[tuple[str, str]]:
     folder = run.path.as_posix()
     found = [
         ("Train it again, with the same data and seeds", f"headway train {shlex.quote(f'{folder}/recipe.yaml')}"),
-        ("Ask the model", f"headway predict {shlex.quote(folder)} {wording.asked(run.columns)}"),
+        ("Ask the model", wording.predict_command(folder, run.columns)),
         (
             "Predict a whole file",
             f"headway predict {shlex.quote(folder)} --data new.csv --output predictions.jsonl",

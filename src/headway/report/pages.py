@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from headway.files import write_text
+from headway.report import wording
 from headway.report.card import write_card
 from headway.report.html import write_report
+from headway.report.reading import read_run
 
 
 def write_pages(run: Path) -> Path:
@@ -23,3 +25,12 @@ def write_pages(run: Path) -> Path:
             write_text(folder / "model" / "README.md", card.read_text(encoding="utf-8"))
         report = write_report(folder)
     return report
+
+
+def predict_command(run: Path) -> str:
+    """Return the command line that asks a finished run for one row.
+
+    Raises:
+        RunError: the folder is no finished run, or a file in it is damaged.
+    """
+    return wording.predict_command(run.as_posix(), read_run(run).columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
@@ -137,15 +138,16 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def asked(columns: Mapping[str, Any]) -> str:
-    """Return the options of `headway predict` for one row with these columns."""
+def predict_command(place: str, columns: Mapping[str, Any]) -> str:
+    """Return the command line that asks the run at this place for one row with these columns."""
     words = []
     for name, value in columns.items():
         if name == "tokens":
             name, value = "text", ""  # Words are told apart in raw text, too.
         shown = '["...", "..."]' if isinstance(value, list) else "..."
         words.append(f"--{name} '{shown}'")
-    return " ".join(dict.fromkeys(words)) or "--text '...'"
+    options = dict.fromkeys(words) or ["--text '...'"]
+    return " ".join(["headway predict", shlex.quote(place), *options])
 
 
 def file_name(path: Any) -> str:
