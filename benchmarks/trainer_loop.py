@@ -25,7 +25,7 @@ def train_and_score(job: dict[str, Any], clock: Any, *, training_arguments: dict
 
     from headway.inference import Inference
     from headway.models.backbone import load_backbone
-    from headway.preparation import build_criterion, prepare, read_tables
+    from headway.preparation import build_criterion, prepare, read_tables, token_statistics
     from headway.recipe import Recipe
 
     recipe = Recipe.load(Path(job["prepared"]) / "recipe.yaml")
@@ -84,11 +84,9 @@ def train_and_score(job: dict[str, Any], clock: Any, *, training_arguments: dict
         if split != "train":
             rows = list(table)
             metrics[split] = task.evaluate(inference.predict(prepared.features[split], rows), rows)
-    return {
-        "metrics": metrics,
-        "train_tokens": int(features.lengths.sum()),
-        "num_rows": len(prepared.tables["train"]),
-    }
+    num_rows = len(prepared.tables["train"])
+    tokens = token_statistics(features, num_rows, prepared.limits.max_length)
+    return {"metrics": metrics, "train_tokens": tokens["tokens"] - tokens["tokens_lost"], "num_rows": num_rows}
 
 
 def watch_steps(clock: Any) -> Any:
