@@ -119,11 +119,13 @@ def _compared(reference: _Read, other: _Read) -> dict[str, Any]:
         remarks.append("One seed: chance cannot be told from a difference. Set training.seeds: [0, 1, 2] or more.")
     elif len(seeds) < FEWEST_SEEDS:
         remarks.append(f"{len(seeds)} seeds are few: the interval is very wide. Train {FEWEST_SEEDS} or more.")
+    found = {split: _differences(reference, other, split, seeds) for split in splits}
+    main, higher_is_better = reference.main_metric, reference.higher_is_better
     return {
         "run": other.path,
         "seeds": seeds,
-        "splits": {split: _differences(reference, other, split, seeds) for split in splits},
-        "verdict": {split: _verdict(reference, other, split, seeds) for split in splits},
+        "splits": found,
+        "verdict": {split: _verdict(values[main], higher_is_better) for split, values in found.items()},
         "remarks": remarks,
     }
 
@@ -149,9 +151,8 @@ def _differences(reference: _Read, other: _Read, split: str, seeds: Sequence[int
     return found
 
 
-def _verdict(reference: _Read, other: _Read, split: str, seeds: Sequence[int]) -> str:
-    """Return what the interval of the main metric says: ``better``, ``worse``, or ``not told apart``."""
-    main = _differences(reference, other, split, seeds)[reference.main_metric]
-    if "low" not in main or main["low"] <= 0 <= main["high"]:
+def _verdict(difference: dict[str, float], higher_is_better: bool) -> str:
+    """Return what the interval of a difference says: ``better``, ``worse``, or ``not told apart``."""
+    if "low" not in difference or difference["low"] <= 0 <= difference["high"]:
         return "not told apart"
-    return "better" if (main["low"] > 0) == reference.higher_is_better else "worse"
+    return "better" if (difference["low"] > 0) == higher_is_better else "worse"
