@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -51,6 +52,13 @@ def test_values_reach_the_drawing() -> None:
     assert draw_curves(Curve([1, 2], [1, 2]), None, best_step=None) != draw_curves(
         Curve([1, 2], [1, 2]), None, best_step=1
     )
+
+
+def test_one_evaluation_has_whole_steps_around_it() -> None:
+    drawing = draw_curves(None, Curve([12], [0.5]), best_step=12)
+    steps = re.findall(r">(\d+)</text>", drawing)
+    assert steps == sorted(set(steps))
+    assert "12" in steps
 
 
 def test_long_curve_is_averaged_over_equal_stretches() -> None:

@@ -67,6 +67,10 @@ def draw_curves(train: Curve | None, validation: Curve | None, *, best_step: int
         if best_step is not None:
             axes.axvline(best_step, color=_ACCENT, linewidth=1.0, linestyle=(0, (3, 3)))
         axes.set_xlabel("step")
+        low, high = axes.get_xlim()
+        if high - low < 2:
+            # Room for two whole numbers, of which each tick shows one.
+            axes.set_xlim(low - 1, high + 1)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, steps=[1, 2, 2.5, 5, 10]))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5 if height > 2 else 3, steps=[1, 2, 2.5, 5, 10]))
