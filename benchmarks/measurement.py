@@ -115,7 +115,7 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
     recipe = recipe.model_copy(update={"data": recipe.data.relative_to(Path(job["data"]))})
     tables = read_tables(recipe)
     # Labels are those of all rows, also where only some are trained on.
-    task = recipe.task.resolve(tables["train"])
+    task = recipe.task.resolve(recipe.task.prepare(tables["train"], recipe.data.split_seed))
     for name, table in tables.items():
         most = job["max_train_rows" if name == "train" else "max_evaluation_rows"]
         if most:
