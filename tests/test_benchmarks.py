@@ -263,3 +263,37 @@ def test_all_variants_see_the_same_tokens_and_are_scored_on_the_same_rows(tiny_b
         assert set(one["metrics"]) == {"validation", "test"}
         assert 0 < one["startup_seconds"] < one["startup_seconds"] + one["training_seconds"] < one["wall_seconds"]
         assert 100 < one["training_memory_mb"] <= one["memory_mb"]
+
+
+@pytest.mark.slow
+def test_the_trainer_learns_any_task_from_the_same_features(tiny_bert: Path, tmp_path: Path) -> None:
+    (tmp_path / "wnut17").mkdir()
+    sentences = ["the\tO\nold\tB-person\nfilm\tI-person\n", "a\tO\ngood\tB-product\nday\tO\n"] * 12
+    for name in ("wnut17train", "emerging.dev", "emerging.test"):
+        (tmp_path / "wnut17" / f"{name}.conll").write_text("\n".join(sentences), encoding="utf-8")
+    output = tmp_path / "results.json"
+    command = [sys.executable, str(BENCHMARKS / "train.py"), "--data", str(tmp_path), "--sets", "wnut17"]
+    command += ["--seeds", "0", "--variants", "headway,trainer", "--epochs", "2", "--model", str(tiny_bert)]
+    done = subprocess.run([*command, "--output", str(output)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = json.loads(output.read_text(encoding="utf-8"))["measurements"]
+    for name in ("steps", "train_tokens"):
+        assert ours[name] == theirs[name] > 0
+    assert ours["metrics"]["test"].keys() == theirs["metrics"]["test"].keys()
+    assert "NOT COMPARABLE" not in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", train.SETS)
+def test_a_part_of_every_set_can_be_trained_on(name: str, shared_data: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    from headway.models.backbone import load_backbone
+    from headway.preparation import prepare, read_tables
+    from headway.recipe import Recipe
+
+    job = {"prepared": tmp_path, "recipe": BENCHMARKS / "recipes" / f"{name}.yaml", "data": shared_data, "epochs": 1}
+    facts = measurement.prepare(job | {"model": str(tiny_bert), "max_train_rows": 80, "max_evaluation_rows": 40})
+    recipe = Recipe.load(tmp_path / "recipe.yaml")
+    prepared = prepare(recipe, read_tables(recipe), load_backbone(recipe.model).tokenizer)
+    assert facts["rows"].keys() == prepared.features.keys() > {"train"}
+    assert all(len(features) for features in prepared.features.values())
+    assert prepared.task == recipe.task
