@@ -283,25 +283,6 @@ def test_nothing_to_see_is_said(binary_run: Path, edit_json: EditJson) -> None:
     assert "No token was lost" in text
 
 
-def test_a_column_of_numbers_has_its_name_above_them(binary_run: Path, edit_json: EditJson) -> None:
-    table = {
-        "title": "Words",
-        "note": "",
-        "columns": ["word", "rows", "also"],
-        "rows": [["<who>", 2, None], ["what", 3, "x"]],
-    }
-
-    def add(metrics: Any) -> None:
-        for one in metrics["details"].values():
-            one["tables"] = [table]
-
-    edit_json(binary_run / "metrics.json", add)
-    source = write_report(binary_run).read_text()
-    head = re.findall(r"<th scope=\"col\"([^>]*)>(word|rows|also)</th>", source)
-    assert head == [("", "word"), (' class="n"', "rows"), ("", "also")]
-    assert "<who>" not in source
-
-
 def test_windows_are_counted(binary_run: Path, edit_json: EditJson) -> None:
     edit_json(
         binary_run / "manifest.json",
