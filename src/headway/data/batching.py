@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from headway.types import Features
+from headway.types import Batch, Features
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -69,6 +69,17 @@ def pad(features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> dic
     if "num_windows" in features[0].extra:
         tensors["num_windows"] = torch.tensor([one.extra["num_windows"] for one in features])
     return tensors
+
+
+def collate(features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> Batch:
+    """Return the features as one padded batch whose targets are the numbers of each feature, (features, ...).
+
+    Where a feature has no targets (a row that is only predicted), the batch has none.
+    """
+    targets = {}
+    if all(one.targets for one in features):
+        targets = {name: torch.tensor([one.targets[name] for one in features]) for name in features[0].targets}
+    return Batch(pad(features, tokenizer), targets, tuple(features))
 
 
 def _fill_value(name: str, tokenizer: PreTrainedTokenizerBase) -> int:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import field_validator
 
-from headway.data.batching import pad
+from headway.data.batching import collate
 from headway.data.truncation import encode_text
 from headway.errors import DataError
 from headway.metrics import baselines, classification
@@ -106,10 +106,7 @@ class MultipleChoice(Task):
 
     def collate(self, features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> Batch:
         """Pad the pieces, (choices of all rows, tokens); labels are the numbers of the right choices, (batch,)."""
-        targets = {}
-        if all(one.targets for one in features):
-            targets["labels"] = torch.tensor([one.targets["labels"] for one in features])
-        return Batch(pad(features, tokenizer), targets, tuple(features))
+        return collate(features, tokenizer)
 
     # --- from batch to loss --------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from headway.data.answer_windows import Passage, Window, build_passage
 from headway.data.answers import Answers, answer_texts, read_answers, sentences_as_answers
-from headway.data.batching import pad
+from headway.data.batching import collate
 from headway.data.checks import check_tables
 from headway.data.findings import MAX_EXAMPLES, Finding, shorten
 from headway.errors import DataError, ModelError
@@ -166,11 +166,7 @@ class QuestionAnswering(Task):
 
     def collate(self, features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> Batch:
         """Pad the inputs; start and end positions are token numbers, (batch,)."""
-        targets = {}
-        if all(one.targets for one in features):
-            for name in ("start_positions", "end_positions"):
-                targets[name] = torch.tensor([one.targets[name] for one in features])
-        return Batch(pad(features, tokenizer), targets, tuple(features))
+        return collate(features, tokenizer)
 
     # --- from batch to loss --------------------------------------------------------------------------------------
 

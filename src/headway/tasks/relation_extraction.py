@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import field_validator
 
-from headway.data.batching import pad
+from headway.data.batching import collate
 from headway.data.checks import check_tables
 from headway.data.entity_markers import MarkedText, marked_features
 from headway.errors import DataError, RecipeError, did_you_mean
@@ -141,10 +141,7 @@ class RelationExtraction(Task):
 
     def collate(self, features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> Batch:
         """Pad the inputs; labels are ids, (batch,)."""
-        targets = {}
-        if all(one.targets for one in features):
-            targets["labels"] = torch.tensor([one.targets["labels"] for one in features])
-        return Batch(pad(features, tokenizer), targets, tuple(features))
+        return collate(features, tokenizer)
 
     # --- from batch to loss --------------------------------------------------------------------------------------
 

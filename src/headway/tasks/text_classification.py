@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from headway.data.batching import pad
+from headway.data.batching import collate
 from headway.data.checks import check_tables
 from headway.data.truncation import CUTS, text_features
 from headway.errors import DataError, RecipeError, did_you_mean
@@ -148,10 +148,7 @@ class TextClassification(Task):
 
     def collate(self, features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> Batch:
         """Pad the inputs; labels are ids (batch,), a matrix of zeros and ones (batch, labels), or numbers (batch,)."""
-        targets = {}
-        if all(one.targets for one in features):
-            targets["labels"] = torch.tensor([one.targets["labels"] for one in features])
-        return Batch(pad(features, tokenizer), targets, tuple(features))
+        return collate(features, tokenizer)
 
     def build_model(self, backbone: Backbone) -> nn.Module:
         """Return the backbone with one output for each label, or one for a number."""
