@@ -94,3 +94,18 @@ def test_clean_leaves_nothing_that_cannot_be_written() -> None:
 )
 def test_label_that_cannot_be_seen_is_spelled(label: str, shown: str) -> None:
     assert wording.label_name(label) == shown
+
+
+@pytest.mark.parametrize(
+    ("columns", "options"),
+    [
+        ({}, "--text '...'"),
+        ({"text": "A film.", "text_pair": "A book."}, "--text '...' --text_pair '...'"),
+        ({"tokens": ["A", "film"]}, "--text '...'"),
+        ({"context": "It rained.", "choices": ["a", "b"]}, """--context '...' --choices '["...", "..."]'"""),
+        ({"text": "<e1>Ada</e1> of <e2>Bonn</e2>."}, "--text '...<e1>...</e1>...<e2>...</e2>...'"),
+        ({"text": "Ada of Bonn", "head": [0, 3], "tail": [7, 11]}, "--text '...' --head '[0, 3]' --tail '[7, 11]'"),
+    ],
+)
+def test_the_command_that_predicts_shows_the_shape_of_a_row(columns: dict[str, Any], options: str) -> None:
+    assert wording.predict_command("runs/a", columns) == f"headway predict runs/a {options}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
@@ -144,10 +145,16 @@ def predict_command(place: str, columns: Mapping[str, Any]) -> str:
     for name, value in columns.items():
         if name == "tokens":
             name, value = "text", ""  # Words are told apart in raw text, too.
-        shown = '["...", "..."]' if isinstance(value, list) else "..."
-        words.append(f"--{name} '{shown}'")
+        words.append(f"--{name} '{_stand_in(value)}'")
     options = dict.fromkeys(words) or ["--text '...'"]
     return " ".join(["headway predict", shlex.quote(place), *options])
+
+
+def _stand_in(value: Any) -> str:
+    """Return dots in the shape of a value: a text (with its marks), a list of texts, or the ends of a span."""
+    if isinstance(value, list):
+        return json.dumps(value if all(isinstance(one, int) for one in value) else ["...", "..."])
+    return "...".join(["", *re.findall(r"</?e[12]>", str(value)), ""])
 
 
 def file_name(path: Any) -> str:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator
 
 from headway.data.checks import check_tables
 from headway.data.truncation import CUTS
-from headway.errors import RecipeError
+from headway.errors import DataError, RecipeError, did_you_mean
 from headway.types import Batch, Column, Criterion, Features, Options, Outputs, Prediction, Row
 
 if TYPE_CHECKING:
@@ -36,6 +36,26 @@ def _each_once(labels: tuple[str, ...]) -> tuple[str, ...]:
 
 Labels = Annotated[tuple[str, ...], AfterValidator(_each_once)]
 """The names of a task's labels, in the order of the model's outputs."""
+
+
+def label_id(name: str, labels: Sequence[str], *, found: str) -> int:
+    """Return the number of a label.
+
+    Args:
+        name: of the label.
+        labels: all of them, in the order of the model's outputs.
+        found: where the name stands, for the message (``column 'label' holds``).
+
+    Raises:
+        DataError: there is no such label.
+    """
+    if name not in labels:
+        raise DataError(
+            f"{found} {name!r:.80}, which is not among the labels of this task "
+            f"({', '.join(labels[:20])}{', ...' if len(labels) > 20 else ''}).{did_you_mean(name, labels)} Correct it, "
+            "or name all labels in task.labels before you train."
+        )
+    return labels.index(name)
 
 
 class Limits(Options):

@@ -17,7 +17,7 @@ from headway.data.entity_markers import MarkedText, marked_features
 from headway.errors import DataError, RecipeError, did_you_mean
 from headway.metrics import baselines, classification, relations
 from headway.models import losses
-from headway.tasks.base import Labels, Limits, Task
+from headway.tasks.base import Labels, Limits, Task, label_id
 from headway.types import Batch, Column, Criterion, Features, Outputs, Prediction, Row
 
 if TYPE_CHECKING:
@@ -214,14 +214,7 @@ class RelationExtraction(Task):
     # --- labels --------------------------------------------------------------------------------------------------
 
     def _label_id(self, value: Any) -> int:
-        name = _name(value)
-        if name not in self.labels:
-            raise DataError(
-                f"column 'label' holds {name!r:.80}, which is not among the labels of this task "
-                f"({', '.join(self.labels[:20])}{', ...' if len(self.labels) > 20 else ''})."
-                f"{did_you_mean(name, self.labels)}"
-            )
-        return self.labels.index(name)
+        return label_id(_name(value), self.labels, found="column 'label' holds")
 
     def _one(self, probabilities: list[float]) -> Prediction:
         best = max(range(len(probabilities)), key=probabilities.__getitem__)

@@ -16,10 +16,10 @@ from pydantic import Field
 from headway.data.batching import collate
 from headway.data.checks import check_tables
 from headway.data.truncation import CUTS, text_features
-from headway.errors import DataError, RecipeError, did_you_mean
+from headway.errors import DataError, RecipeError
 from headway.metrics import baselines, classification, intervals, regression
 from headway.models import losses
-from headway.tasks.base import Labels, Limits, Task
+from headway.tasks.base import Labels, Limits, Task, label_id
 from headway.types import Batch, Column, Criterion, Features, Outputs, Prediction, Row
 
 if TYPE_CHECKING:
@@ -247,18 +247,12 @@ class TextClassification(Task):
     def _target(self, value: Any) -> int | float | list[float]:
         if self.problem_type == "regression":
             return _number(value)
-        for name in (names := _names(value)):
-            if name not in self.labels:
-                raise DataError(
-                    f"column 'label' holds {name!r}, which is not among the labels of this task "
-                    f"({', '.join(self.labels[:20])}{', ...' if len(self.labels) > 20 else ''})."
-                    f"{did_you_mean(name, self.labels)}"
-                )
+        numbers = [label_id(name, self.labels, found="column 'label' holds") for name in _names(value)]
         if self.problem_type == "multi_label_classification":
-            return [float(label in names) for label in self.labels]
-        if len(names) != 1:
-            raise DataError(f"column 'label' holds {len(names)} labels ({value!r:.80}), expected one.")
-        return self.labels.index(names[0])
+            return [float(number in numbers) for number in range(len(self.labels))]
+        if len(numbers) != 1:
+            raise DataError(f"column 'label' holds {len(numbers)} labels ({value!r:.80}), expected one.")
+        return numbers[0]
 
     def _one(self, probabilities: list[float]) -> Prediction:
         best = max(range(len(probabilities)), key=probabilities.__getitem__)

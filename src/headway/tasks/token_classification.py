@@ -29,11 +29,11 @@ from headway.data.tag_schemes import (
 from headway.data.tagging import Tagging
 from headway.data.text_spans import WordSplit
 from headway.data.word_windows import word_windows
-from headway.errors import DataError, RecipeError, did_you_mean
+from headway.errors import DataError, RecipeError
 from headway.metrics import spans
 from headway.models import losses
 from headway.models.losses import IGNORED
-from headway.tasks.base import Labels, Limits, Task
+from headway.tasks.base import Labels, Limits, Task, label_id
 from headway.types import Batch, Column, Criterion, Features, Outputs, Prediction, Row
 
 if TYPE_CHECKING:
@@ -343,14 +343,11 @@ class TokenClassification(Task):
         return self.labels.index(OUTSIDE) if OUTSIDE in self.labels else 0
 
     def _label_ids(self, tags: Sequence[str]) -> list[int]:
-        numbers = {label: number for number, label in enumerate(self.labels)}
-        for place, tag in enumerate(tags, 1):
-            if tag not in numbers:
-                raise DataError(
-                    f"the tag of word {place} is {tag!r}, which is not among the labels of this task "
-                    f"({', '.join(self.labels[:20])}{', ...' if len(self.labels) > 20 else ''})."
-                    f"{did_you_mean(tag, self.labels)}"
-                )
+        # A tag is looked up once, for a long text has thousands of words and few tags.
+        places = {tag: place for place, tag in reversed(list(enumerate(tags, 1)))}
+        numbers = {
+            tag: label_id(tag, self.labels, found=f"the tag of word {place} is") for tag, place in places.items()
+        }
         return [numbers[tag] for tag in tags]
 
     def _prediction(self, row: Row, tags: list[str], scores: Sequence[float]) -> Prediction:
