@@ -178,7 +178,12 @@ def test_attention_is_as_asked(tiny_folders):
     ("options", "kind", "message"),
     [
         ({"pooling": "mean"}, "sequence-classification", "pools in its own way"),
-        ({"head": "linear"}, "token-classification", "Use model.head: default"),
+        ({"head": "linear"}, "pretraining", "Use model.head: default"),
+        ({"head": "linear"}, "features", "Use model.head: default"),
+        ({"head": "linear", "pooling": "mean"}, "token-classification", "a vector for each token"),
+        ({"pooling": "attention"}, "features", "cls, mean or max"),
+        ({"pooling_layers": 2}, "sequence-classification", "sees the last layer only"),
+        ({"head": "linear", "pooling_layers": 3}, "sequence-classification", "has 2 layers"),
         ({"freeze": 5}, "sequence-classification", "has 2 layers"),
         ({"head": "liner"}, "sequence-classification", "Did you mean 'linear'"),
     ],

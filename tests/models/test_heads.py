@@ -7,10 +7,7 @@ from transformers import AutoModel
 
 from headway.errors import RecipeError
 from headway.importing import Choice
-from headway.models.heads import HeadedModel, pool
-
-HIDDEN = torch.tensor([[[1.0, -1.0], [3.0, -3.0], [100.0, 100.0]], [[2.0, 0.0], [4.0, 2.0], [6.0, 4.0]]])
-MASK = torch.tensor([[1, 1, 0], [1, 1, 1]])
+from headway.models.heads import HeadedModel
 
 
 class Scaled(nn.Module):
@@ -25,25 +22,16 @@ class Scaled(nn.Module):
         return self.out(pooled) * self.scale
 
 
-def headed(folder, *, name="linear", pooling="cls", pooled_dropout=0.0, **options):
-    backbone = AutoModel.from_pretrained(folder)
-    choice = Choice(name=name, options=options)
-    return HeadedModel(backbone, choice=choice, pooling=pooling, dropout=pooled_dropout, num_labels=3).eval()
-
-
-@pytest.mark.parametrize(
-    ("how", "expected"),
-    [("cls", [[1, -1], [2, 0]]), ("mean", [[2, -2], [4, 2]]), ("max", [[3, -1], [6, 4]])],
-)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_pooling_sees_no_padding(how, expected, dtype):
-    pooled = pool(HIDDEN.to(dtype), MASK, how=how)
-    assert pooled.dtype == dtype
-    assert pooled.tolist() == expected
-
-
-def test_pooling_without_a_mask_takes_every_token():
-    assert pool(HIDDEN, None, how="mean")[1].tolist() == [4, 2]
+def headed(folder, *, name="linear", pooling="cls", pooling_layers=1, pooled_dropout=0.0, **options):
+    return HeadedModel(
+        AutoModel.from_pretrained(folder),
+        kind="sequence-classification",
+        choice=Choice(name=name, options=options),
+        pooling=pooling,
+        pooling_layers=pooling_layers,
+        dropout=pooled_dropout,
+        num_labels=3,
+    ).eval()
 
 
 def test_a_row_alone_equals_the_row_in_a_padded_batch(tiny_folders):
@@ -64,6 +52,15 @@ def test_linear_is_dropout_and_one_layer_over_the_pooled_vector(tiny_folders):
     assert not torch.allclose(model(**inputs)["logits"], expected)
 
 
+def test_the_last_layers_stand_side_by_side(tiny_folders):
+    model = headed(tiny_folders("bert"), pooling_layers=2)
+    inputs = {"input_ids": torch.tensor([[2, 9, 10, 3]])}
+    outputs = model.backbone(**inputs, output_hidden_states=True)
+    expected = torch.cat([outputs.hidden_states[1][:, 0], outputs.last_hidden_state[:, 0]], dim=-1)
+    assert model.head.weight.shape == (3, 64)
+    torch.testing.assert_close(model.vectors(**inputs), expected)
+
+
 def test_mlp_takes_its_options(tiny_folders):
     model = headed(tiny_folders("bert"), name="mlp", num_layers=2, layer_size=8, activation="tanh", dropout=0.3)
     shapes = [tuple(weight.shape) for weight in model.head.parameters() if weight.dim() == 2]
@@ -80,7 +77,8 @@ def test_a_users_head_is_constructed_with_sizes_and_options(tiny_folders):
     model = headed(tiny_folders("bert"), name=f"{__name__}.Scaled", scale=0.0)
     assert model(input_ids=torch.tensor([[2, 3]]))["logits"].tolist() == [[0, 0, 0]]
     assert model.description() == {
-        "name": f"{__name__}.Scaled", "options": {"scale": 0.0}, "pooling": "cls", "dropout": 0.0, "num_labels": 3,
+        "name": f"{__name__}.Scaled", "options": {"scale": 0.0}, "pooling": "cls", "pooling_layers": 1,
+        "dropout": 0.0, "num_labels": 3,
     }  # fmt: skip
 
 

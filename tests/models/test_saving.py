@@ -74,8 +74,13 @@ def test_the_pipeline_of_transformers_gives_the_same_label_and_score(saved):
 @pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "t5"])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"head": "linear"}, {"head": {"name": "mlp", "layer_size": 8}, "pooling": "mean", "dropout": 0.2}],
-    ids=["default", "linear", "mlp"],
+    [
+        {},
+        {"head": "linear"},
+        {"head": {"name": "mlp", "layer_size": 8}, "pooling": "mean", "dropout": 0.2},
+        {"head": "linear", "pooling": "attention", "pooling_layers": 2},
+    ],
+    ids=["default", "linear", "mlp", "attention"],
 )
 def test_what_was_saved_comes_back(tiny_folders, tmp_path, family, options):
     inputs = {"input_ids": torch.tensor([[9, 10, 1]])} if family == "t5" else INPUTS
@@ -150,10 +155,10 @@ def test_a_tensor_that_is_wrong_is_named(saved, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors: tensors.pop("0.weight"), r"'0\.weight' is missing"),
+        (lambda tensors: tensors.pop("head.0.weight"), r"'head\.0\.weight' is missing"),
         (lambda tensors: tensors.update(extra=torch.ones(1)), "'extra' has no place"),
-        (lambda tensors: tensors.update({"0.bias": torch.ones(7)}), r"'0\.bias' has another shape"),
-        (lambda tensors: tensors["0.bias"].fill_(float("inf")), r"0\.bias' holds NaN or infinity"),
+        (lambda tensors: tensors.update({"head.0.bias": torch.ones(7)}), r"'head\.0\.bias' has another shape"),
+        (lambda tensors: tensors["head.0.bias"].fill_(float("inf")), r"'head\.0\.bias' holds NaN or infinity"),
     ],
     ids=["missing", "extra", "shape", "inf"],
 )

@@ -95,16 +95,7 @@ class Backbone:
         """
         options = self.options
         has_own_head = options.head.name != "default"
-        if has_own_head and kind != "sequence-classification":
-            raise RecipeError(
-                f"model.head {options.head.name!r} gets one vector for each text, which does not suit {kind}. "
-                "Use model.head: default."
-            )
-        if options.pooling not in (None, "cls") and not has_own_head and kind != "features":
-            raise RecipeError(
-                f"model.pooling is {options.pooling!r}, but model.head is 'default', which pools in its own way. "
-                "Set model.head: linear, or leave model.pooling empty."
-            )
+        _check_head(options, kind, num_layers=self.config.num_hidden_layers)
         config = self._configure(labels=labels, num_labels=num_labels, problem_type=problem_type)
         if kind == "features":
             # Kept with the model, for its vectors mean nothing under another pooling.
@@ -138,15 +129,17 @@ class Backbone:
         if has_own_head:
             model = HeadedModel(
                 loaded.model,
+                kind=kind,
                 choice=options.head,
                 pooling=options.pooling or "cls",
+                pooling_layers=options.pooling_layers,
                 dropout=_head_dropout(config),
-                num_labels=num_labels,
+                num_labels=num_labels or 1,
             ).eval()
             new = tuple(
                 name
                 for name, _ in model.named_parameters()
-                if name.startswith("head.") or name.removeprefix("backbone.") in new
+                if not name.startswith("backbone.") or name.removeprefix("backbone.") in new
             )
         _say_what_is_new(model, new)
         return Built(model, new)
@@ -221,6 +214,32 @@ def check_head_is_ours(name: str, *, where: str) -> None:
             f"{where} names a head of its own, {name!r}, whose code would run on this machine. Allow it explicitly "
             "if the code is yours."
         )
+
+
+def _check_head(options: ModelOptions, kind: str, *, num_layers: int) -> None:
+    """Complain of a head, or of a pooling, that does not suit this kind of model."""
+    has_own_head = options.head.name != "default"
+    if has_own_head and kind not in (*heads.POOLED, *heads.OF_TOKENS):
+        raise RecipeError(
+            f"model.head {options.head.name!r}: a {kind} model has no head that could be another one. Use model.head: "
+            "default."
+        )
+    if options.pooling == "attention" and kind == "features":
+        raise RecipeError("model.pooling: embeddings are pooled by cls, mean or max, which other tools know, too.")
+    if options.pooling is not None and has_own_head and kind in heads.OF_TOKENS:
+        raise RecipeError(f"model.pooling: a {kind} model has a vector for each token and pools none. Leave it empty.")
+    if options.pooling not in (None, "cls") and not has_own_head and kind != "features":
+        raise RecipeError(
+            f"model.pooling is {options.pooling!r}, but model.head is 'default', which pools in its own way. "
+            "Set model.head: linear, or leave model.pooling empty."
+        )
+    if options.pooling_layers > 1 and not has_own_head:
+        raise RecipeError(
+            f"model.pooling_layers is {options.pooling_layers}, but model.head is 'default', which sees the last layer "
+            "only. Set model.head: linear, or leave model.pooling_layers at 1."
+        )
+    if options.pooling_layers > num_layers:
+        raise RecipeError(f"model.pooling_layers is {options.pooling_layers}, but the model has {num_layers} layers.")
 
 
 def _say_what_is_new(model: nn.Module, new: Sequence[str]) -> None:

@@ -1,10 +1,11 @@
-"""Heads other than the model family's own: a plain backbone, its tokens pooled to one vector, and a module on top.
+"""Heads other than the model family's own: a plain backbone, its tokens' vectors, and a module on top.
 
 A head of your own is an ``nn.Module`` named by import path. It is constructed as
 ``Head(hidden_size=..., num_labels=..., **options)``, with the options that stand beside its name in the recipe, and
-called with the pooled vectors ``(batch, hidden_size)``; it returns logits ``(batch, num_labels)``. Dropout of the
-pooled vectors (``model.dropout``) is already applied. Keep to constructor arguments that JSON can hold: they are
-saved with the model, and the head is built from them again.
+called with vectors ``(rows, hidden_size)``; it returns logits ``(rows, num_labels)``. A row is a text, or a text with
+one of its choices, whose tokens were pooled to one vector; where tokens are labelled, a row is a token. Dropout of
+the vectors (``model.dropout``) is already applied. Keep to constructor arguments that JSON can hold: they are saved
+with the model, and the head is built from them again.
 """
 
 from __future__ import annotations
@@ -16,42 +17,101 @@ from torch import Tensor, nn
 
 from headway.errors import RecipeError
 from headway.importing import Choice
+from headway.models.pooling import Pooling
 
 KNOWN = {"linear": "headway.models.heads.Linear", "mlp": "headway.models.heads.Mlp"}
 """Short name -> import path of every head that comes with headway; `default` is the model family's own."""
+
+POOLED = ("sequence-classification", "multiple-choice")
+"""Kinds of model (`headway.models.options.KINDS`) whose head gets one vector for each text."""
+
+OF_TOKENS = ("token-classification", "question-answering")
+"""Kinds of model whose head gets one vector for each token."""
 
 _ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
 class HeadedModel(nn.Module):
-    """A plain backbone under a head. ``forward`` takes the tokenizer's tensors and returns ``{"logits": ...}``."""
+    """A plain backbone under a head; ``forward`` takes and returns what the family's own model of this kind does."""
 
-    def __init__(self, backbone: Any, *, choice: Choice, pooling: str, dropout: float, num_labels: int) -> None:
-        """Build the head that ``choice`` names over ``backbone``, a transformers model without a head."""
+    def __init__(
+        self,
+        backbone: Any,
+        *,
+        kind: str,
+        choice: Choice,
+        pooling: str,
+        pooling_layers: int,
+        dropout: float,
+        num_labels: int,
+    ) -> None:
+        """Build the head that ``choice`` names over ``backbone``, a transformers model without a head.
+
+        Args:
+            backbone: gives the tokens' vectors.
+            kind: one of `POOLED` or `OF_TOKENS`.
+            choice: the head.
+            pooling: how the tokens of a text become one vector; not used where tokens are labelled.
+            pooling_layers: the vectors of so many of the last layers stand side by side.
+            dropout: of the vectors that the head gets.
+            num_labels: logits of a row.
+        """
         super().__init__()
+        self.kind = kind
         self.choice = choice
-        self.pooling = pooling
+        self.pooling_layers = pooling_layers
         self.num_labels = num_labels
         self.backbone = backbone
+        width = backbone.config.hidden_size * pooling_layers
+        self.pooling = Pooling(pooling, hidden_size=width)
         self.dropout = nn.Dropout(dropout)
-        given = {"hidden_size": backbone.config.hidden_size, "num_labels": num_labels}
+        given = {"hidden_size": width, "num_labels": num_labels}
         self.head = choice.create(nn.Module, known=KNOWN, option="model.head", given=given)
 
-    def forward(self, **inputs: Any) -> dict[str, Tensor]:
-        """Return the logits (batch, labels)."""
-        hidden = self.backbone(**inputs).last_hidden_state  # (batch, tokens, hidden)
-        mask = inputs.get("attention_mask")
-        return {"logits": self.head(self.dropout(pool(hidden, mask, how=self.pooling)))}
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """Return ``logits``, or ``start_logits`` and ``end_logits``, shaped as the family's own model would."""
+        shape = inputs["input_ids"].shape  # (batch, tokens), or (batch, choices, tokens)
+        vectors = self.vectors(**{name: tensor.flatten(0, -2) for name, tensor in inputs.items()})
+        logits: Tensor = self.head(self.dropout(vectors).flatten(0, -2))  # (rows, labels)
+        match self.kind:
+            case "token-classification":
+                return {"logits": logits.view(*shape, self.num_labels)}
+            case "question-answering":
+                starts, ends = logits.view(*shape, self.num_labels).unbind(-1)  # (batch, tokens) each
+                return {"start_logits": starts, "end_logits": ends}
+            case "multiple-choice":
+                return {"logits": logits.view(shape[:-1])}  # (batch, choices)
+            case _:
+                return {"logits": logits}
+
+    def vectors(self, **inputs: Tensor) -> Tensor:
+        """Return what the head is asked about: (sequences, hidden), or (sequences, tokens, hidden) for tokens."""
+        if self.pooling_layers == 1:
+            hidden: Tensor = self.backbone(**inputs).last_hidden_state
+        else:
+            outputs = self.backbone(**inputs, output_hidden_states=True)
+            # Of the last layer what the backbone gives out, which some families still normalise.
+            layers = [*outputs.hidden_states[-self.pooling_layers : -1], outputs.last_hidden_state]
+            hidden = torch.cat(layers, dim=-1)
+        if self.kind in OF_TOKENS:
+            return hidden
+        pooled: Tensor = self.pooling(hidden, inputs.get("attention_mask"))
+        return pooled
 
     def description(self) -> dict[str, Any]:
-        """Return what rebuilds this model over its backbone, as plain JSON."""
+        """Return what rebuilds this model over its backbone, for a task that says the kind, as plain JSON."""
         return {
             "name": self.choice.name,
             "options": self.choice.options,
-            "pooling": self.pooling,
+            "pooling": self.pooling.how,
+            "pooling_layers": self.pooling_layers,
             "dropout": self.dropout.p,
             "num_labels": self.num_labels,
         }
+
+    def top(self) -> dict[str, Tensor]:
+        """Return the tensors that stand above the backbone, by name."""
+        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("backbone.")}
 
 
 class Linear(nn.Linear):
@@ -86,36 +146,6 @@ class Mlp(nn.Sequential):
             layers += [linear, _ACTIVATIONS[activation](), nn.Dropout(dropout)]
         super().__init__(*layers, nn.Linear(width, num_labels))
         self.apply(_initialize)
-
-
-def pool(hidden: Tensor, mask: Tensor | None, *, how: str) -> Tensor:
-    """Return one vector a row, (batch, hidden), from the vectors of its tokens, (batch, tokens, hidden).
-
-    Args:
-        hidden: the backbone's last hidden state.
-        mask: 1 where there is a token and 0 where there is padding, (batch, tokens); None if nothing is padded.
-        how: ``cls`` (the first token), ``mean`` or ``max`` (over the tokens that are not padding).
-    """
-    return _POOLING[how](hidden, torch.ones(hidden.shape[:2], device=hidden.device) if mask is None else mask)
-
-
-def pool_cls(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Return the vector of the first token."""
-    return hidden[:, 0]
-
-
-def pool_mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean over the tokens that are not padding, summed in float32."""
-    weights = mask[..., None].float()  # (batch, tokens, 1)
-    return ((hidden.float() * weights).sum(1) / weights.sum(1).clamp(min=1)).to(hidden.dtype)
-
-
-def pool_max(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Return the maximum in each dimension over the tokens that are not padding."""
-    return hidden.masked_fill(mask[..., None] == 0, torch.finfo(hidden.dtype).min).amax(1)
-
-
-_POOLING = {"cls": pool_cls, "mean": pool_mean, "max": pool_max}
 
 
 def _initialize(module: nn.Module) -> None:

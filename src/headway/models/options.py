@@ -35,12 +35,17 @@ class ModelOptions(Options):
 
     head: Choice = Choice(name="default")
     """What stands on the backbone: `default` (the model family's own head), `linear`, `mlp`, or the import path of
-    your own nn.Module. Options stand beside the name: {name: mlp, layer_size: 256}."""
+    your own nn.Module. Options stand beside the name: {name: mlp, layer_size: 256}. Embeddings and core training keep
+    to `default`."""
 
-    pooling: Literal["cls", "mean", "max"] | None = None
-    """How the vectors of a text's tokens become one vector: that of the first token, their mean, or their maximum.
-    Empty takes `cls` under a head and, for embeddings, what the model was tuned with, else `mean`. The head `default`
-    pools in its own way."""
+    pooling: Literal["cls", "mean", "max", "attention"] | None = None
+    """How the vectors of a text's tokens become one vector: that of the first token, their mean, their maximum, or a
+    mean with weights that are learnt (under a head only). Empty takes `cls` under a head and, for embeddings, what the
+    model was tuned with, else `mean`. The head `default` pools in its own way."""
+
+    pooling_layers: int = Field(default=1, ge=1)
+    """Of how many of the last layers the vectors stand side by side under a head (Devlin et al. 2019, table 7: 4 of
+    them serve a frozen BERT best). The head `default` takes the last one."""
 
     freeze: Literal["none", "all"] | Annotated[int, Field(strict=True, ge=0)] = "none"
     """Which pretrained weights stay as they are: `none`, `all`, or a number n: the embeddings and first n layers."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from headway.errors import ModelError, RunError, did_you_mean
@@ -79,11 +79,11 @@ def save_model(
         head: Any = "default"
         if isinstance(model, HeadedModel):
             head = model.description()
-            _write_tensors(model.head, writing / HEAD)
+            _write_tensors(model.top(), writing / HEAD)
         if windowed is not None:
             extra = {**extra, "windows": windowed.description()}
             if windowed.attention is not None:
-                _write_tensors(windowed.attention, writing / WINDOWS)
+                _write_tensors(windowed.attention.state_dict(), writing / WINDOWS)
         for name, content in companions.items():
             (writing / name).parent.mkdir(parents=True, exist_ok=True)
             (writing / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -145,7 +145,7 @@ def load_model(folder: Path, kind: str, *, allow_user_code: bool) -> tuple[nn.Mo
         raise ModelError(f"{folder}: the tensor {name!r} has another shape: {found}. {_MEND}")
     model: nn.Module = loaded.model
     if head is not None:
-        model = _rebuild(folder, loaded.model, head)
+        model = _rebuild(folder, loaded.model, kind, head)
     if "windows" in description:
         model = _rebuild_windows(folder, model, description["windows"])
     check_finite(model.state_dict(), where=folder)
@@ -156,15 +156,18 @@ def load_model(folder: Path, kind: str, *, allow_user_code: bool) -> tuple[nn.Mo
 _MEND = "The folder does not hold the model that was trained; copy it again, or repeat the run."
 
 
-def _rebuild(folder: Path, backbone: Any, head: dict[str, Any]) -> HeadedModel:
+def _rebuild(folder: Path, backbone: Any, kind: str, head: dict[str, Any]) -> HeadedModel:
     model = HeadedModel(
         backbone,
+        kind=kind,
         choice=Choice(name=head["name"], options=head["options"]),
         pooling=head["pooling"],
+        pooling_layers=head["pooling_layers"],
         dropout=head["dropout"],
         num_labels=head["num_labels"],
     )
-    _fill(model.head, folder / HEAD, what=f"the head {head['name']!r}")
+    found = _read_tensors(folder / HEAD, model.top(), what=f"the head {head['name']!r}")
+    model.load_state_dict(found, strict=False)
     return model
 
 
@@ -174,18 +177,18 @@ def _rebuild_windows(folder: Path, model: nn.Module, windows: Any) -> WindowedMo
         raise ModelError(f"{folder / DESCRIPTION}: 'windows' is not what headway writes there. {_MEND}")
     windowed = WindowedModel(model, pooling=pooling)
     if windowed.attention is not None:
-        _fill(windowed.attention, folder / WINDOWS, what="what joins the windows")
+        expected = windowed.attention.state_dict()
+        windowed.attention.load_state_dict(_read_tensors(folder / WINDOWS, expected, what="what joins the windows"))
     return windowed
 
 
-def _write_tensors(module: nn.Module, path: Path) -> None:
-    tensors = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-    safetensors.torch.save_file(tensors, path)
+def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    safetensors.torch.save_file({name: tensor.detach().clone() for name, tensor in tensors.items()}, path)
 
 
-def _fill(module: nn.Module, path: Path, *, what: str) -> None:
-    """Give a module the tensors of a file, which must be its own and no others."""
-    expected, found = module.state_dict(), load_tensors(path)
+def _read_tensors(path: Path, expected: Mapping[str, Tensor], *, what: str) -> dict[str, Tensor]:
+    """Return the tensors of a file, which must be the expected ones and no others."""
+    found = load_tensors(path)
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:
             raise ModelError(f"{path}: the tensor {name!r} is missing. {_MEND}")
@@ -196,7 +199,7 @@ def _fill(module: nn.Module, path: Path, *, what: str) -> None:
                 f"{path}: the tensor {name!r} has another shape: {list(found[name].shape)} in the file, "
                 f"{list(expected[name].shape)} in {what}. {_MEND}"
             )
-    module.load_state_dict(found)
+    return found
 
 
 def _read_head(folder: Path, description: dict[str, Any]) -> dict[str, Any] | None:
@@ -204,7 +207,7 @@ def _read_head(folder: Path, description: dict[str, Any]) -> dict[str, Any] | No
     head = description.get("head")
     if head == "default":
         return None
-    types = {"name": str, "options": dict, "pooling": str, "dropout": float, "num_labels": int}
+    types = {"name": str, "options": dict, "pooling": str, "pooling_layers": int, "dropout": float, "num_labels": int}
     if not isinstance(head, dict) or any(not isinstance(head.get(key), kind) for key, kind in types.items()):
         raise ModelError(f"{folder / DESCRIPTION}: 'head' is not what headway writes there. {_MEND}")
     return head

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from headway.models.heads import HeadedModel, pool
+from headway.models.heads import HeadedModel
+from headway.models.pooling import attention_scorer, pool
 
 TOKENS_PER_SLICE = 8192
 """Tokens of windows, with their padding, that the model reads at once: 16 windows of 512."""
@@ -40,12 +41,7 @@ class WindowedModel(nn.Module):
         self.pooling = pooling
         self.attention: nn.Module | None = None
         if pooling == "attention":
-            hidden_size = self._body.config.hidden_size
-            self.attention = nn.Sequential(
-                nn.Linear(hidden_size, hidden_size), nn.Tanh(), nn.Linear(hidden_size, 1, bias=False)
-            )
-            for parameter in self.attention[-1].parameters():
-                nn.init.zeros_(parameter)
+            self.attention = attention_scorer(self._body.config.hidden_size)
         self.train(model.training)
 
     def forward(self, num_windows: Tensor | None = None, **inputs: Tensor) -> dict[str, Tensor]:

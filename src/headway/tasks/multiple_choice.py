@@ -118,7 +118,7 @@ class MultipleChoice(Task):
         """Return logits (batch, most choices of a row); where a row has fewer, they are `ABSENT`."""
         # Each choice is handed over as the only one of its row, so that rows may differ in their number.
         inputs = {name: values[:, None] for name, values in batch.inputs.items()}  # (pieces, 1, tokens)
-        scores = model(**inputs).logits[:, 0]  # (pieces,)
+        scores = model(**inputs)["logits"][:, 0]  # (pieces,)
         rows = list(scores.split(batch.sizes))
         return {"logits": torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=ABSENT)}
 

@@ -20,8 +20,8 @@ from headway.data.truncation import encode_text
 from headway.errors import DataError, RecipeError
 from headway.metrics import baselines, ranking, regression
 from headway.models import sentence_folder
-from headway.models.heads import pool
 from headway.models.in_batch import in_batch_scores
+from headway.models.pooling import pool
 from headway.tasks.base import Limits, Task
 from headway.types import Batch, Column, Criterion, Features, Outputs, Prediction, Row
 
