@@ -25,7 +25,7 @@ from headway.data.token_cache import TokenCache
 from headway.models.backbone import load_backbone
 from headway.preparation import Prepared, build_criterion, build_model, prepare, read_tables, token_statistics
 from headway.recipe import Recipe
-from headway.training.fit import check_trainer_arguments, precision
+from headway.training.fit import check_trainer_arguments, device_of, precision
 from headway.training.loaders import BatchStream
 from headway.training.optimization import build_optimizer
 from headway.types import Batch
@@ -126,9 +126,8 @@ class _Measured:
     """Times single steps of the training that a recipe describes, and looks at the memory meanwhile."""
 
     def __init__(self, recipe: Recipe, prepared: Prepared, model: nn.Module, tokenizer: Any) -> None:
-        self.precision = str(recipe.trainer.get("precision") or precision(recipe.training.bf16))
-        wants_cpu = recipe.trainer.get("accelerator") == "cpu"
-        self.device = torch.device("cuda" if torch.cuda.is_available() and not wants_cpu else "cpu")
+        self.precision = precision(recipe.training.bf16, recipe.trainer)
+        self.device = device_of(recipe.trainer)
         self._recipe, self._prepared = recipe, prepared
         self._task, self._tokenizer = prepared.task, tokenizer
         # Dropout takes its time, too.

@@ -15,10 +15,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from headway.data.cache_files import cache_key
 from headway.data.findings import Report, TokenLoss
 from headway.data.split import split
 from headway.data.table import Table
-from headway.data.token_cache import TokenCache, cache_key, open_or_build
+from headway.data.token_cache import TokenCache, open_or_build
 from headway.errors import DataError
 from headway.importing import Choice
 from headway.inference import encode_table

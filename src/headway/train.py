@@ -36,7 +36,8 @@ from headway.recipe import Recipe
 from headway.run_dir import RunDir
 from headway.tasks.base import Task
 from headway.training.callbacks import check_metric
-from headway.training.fit import Paths, check_trainer, fit
+from headway.training.fit import Paths, check_trainer, device_of, fit, precision
+from headway.training.frozen import encode_once
 from headway.training.loaders import BatchStream
 from headway.training.module import TrainingModule, seed_from
 from headway.training.stopping import StopRequest, stop_request
@@ -86,7 +87,7 @@ def train(
                 "The data checks have remarks (%s); `headway check` and %s list them.",
                 *(", ".join(sorted({one.name for one in report.warnings})), run.checks),
             )
-        work = _Work(resolved, prepared, backbone, request, _resume_command(run))
+        work = _encoded_once(_Work(resolved, prepared, backbone, request, _resume_command(run)))
         seeds = recipe.training.seeds
         runs = {seed: run if len(seeds) == 1 else run.seed(seed) for seed in seeds}
         pending = [seed for seed in seeds if overwrite or not runs[seed].is_complete]
@@ -145,6 +146,24 @@ def _build(work: _Work, seed: int) -> _Ready:
         lambda: work.request.check(saved=f"What was saved before is whole. Go on with: {work.resume_command}"),
     )
     return _Ready(model, build_criterion(work.recipe, work.prepared), inference)
+
+
+def _encoded_once(work: _Work) -> _Work:
+    """Return the work with the vectors of all rows, where a frozen backbone has to be asked only once."""
+    options = work.recipe.model
+    if options.freeze != "all" or not options.encode_once:
+        return work
+    # The same backbone serves all seeds; what is drawn for its head here is thrown away.
+    inference = _build(work, work.recipe.training.seeds[0]).inference
+    inference.model.to(device_of(work.recipe.trainer))
+    features = encode_once(
+        work.prepared.features,
+        inference,
+        weights=f"{work.backbone.sha256} {work.backbone.config.to_json_string()}",
+        bf16=precision(work.recipe.training.bf16, work.recipe.trainer).startswith("bf16"),
+        stop_check=inference.stop_check,
+    )
+    return replace(work, prepared=replace(work.prepared, features=features))
 
 
 def _check_metric(work: _Work, ready: _Ready) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 Row = dict[str, Any]
@@ -62,6 +64,9 @@ class Features:
     (choices, windows of one text, a query and its answers); empty: they are one sequence."""
     row: int = -1
     """Number of the row in its table, counted from 0."""
+    vectors: NDArray[np.float32] | None = field(default=None, compare=False)
+    """What a frozen backbone says of the inputs, where it is known already: a vector for each sequence (pieces,
+    width), or for each token of the one sequence (1, tokens, width). The model then gets it instead of the inputs."""
 
     @classmethod
     def of_pieces(

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from headway.data import token_cache
-from headway.data.token_cache import cache_folder, cache_key, open_or_build
+from headway.data.cache_files import cache_folder, cache_key
+from headway.data.token_cache import open_or_build
 from headway.errors import RunError
 from headway.types import Features
 

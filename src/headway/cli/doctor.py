@@ -162,7 +162,7 @@ def _memory() -> Finding:
 def _disk() -> list[Finding]:
     here = _folder("this folder", Path.cwd(), state="warning", mend="Choose --output_dir on another disk.")
     try:
-        from headway.data.token_cache import cache_folder
+        from headway.data.cache_files import cache_folder
     except ImportError:  # a package is missing, which was said above
         return [here]
     mend = "Set HEADWAY_CACHE to a folder of your own."

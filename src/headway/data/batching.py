@@ -58,7 +58,17 @@ def pad(features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> dic
     Features of one piece give one sequence each; of several, one for each piece, in their order, so that the tensors
     have ``sum(batch.sizes)`` rows. Ids are filled with the tokenizer's padding, masks with 0. Where the pieces are
     windows of one text, the inputs also tell the model how many each row has: ``num_windows`` (features,).
+
+    Features that hold the vectors of a frozen backbone give ``vectors`` instead: (sequences, width), or (sequences,
+    longest, width) where each token has one.
     """
+    tensors = _token_tensors(features, tokenizer) if features[0].vectors is None else {"vectors": _vectors(features)}
+    if "num_windows" in features[0].extra:
+        tensors["num_windows"] = torch.tensor([one.extra["num_windows"] for one in features])
+    return tensors
+
+
+def _token_tensors(features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> dict[str, torch.Tensor]:
     sizes = [size for one in features for size in (one.pieces or (one.length,))]
     tensors = {}
     for name in features[0].inputs:
@@ -66,9 +76,14 @@ def pad(features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> dic
         tensors[name] = torch.nn.utils.rnn.pad_sequence(
             list(torch.split(values, sizes)), batch_first=True, padding_value=_fill_value(name, tokenizer)
         )
-    if "num_windows" in features[0].extra:
-        tensors["num_windows"] = torch.tensor([one.extra["num_windows"] for one in features])
     return tensors
+
+
+def _vectors(features: Sequence[Features]) -> torch.Tensor:
+    parts = [torch.from_numpy(one.vectors) for one in features]
+    if parts[0].dim() == 2:
+        return torch.cat(parts)
+    return torch.nn.utils.rnn.pad_sequence([part[0] for part in parts], batch_first=True)
 
 
 def collate(features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> Batch:

@@ -1,19 +1,11 @@
-"""Rows are tokenised once: the features of a table lie in a memory-mapped Arrow file with a readable name.
-
-The name says what is inside and ends in a hash of everything that decides the content (rows, tokenizer, task, limits,
-code). A file is written beside its place and renamed, so two processes may build one cache at the same time; a digest
-beside it is checked at opening, and a damaged file is built again.
-"""
+"""Rows are tokenised once: the features of a table lie in a memory-mapped Arrow file (see `cache_files`)."""
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import itertools
-import json
-import logging
-import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,13 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headway.errors import RunError
-from headway.files import sha256_of, write_text, write_whole
+from headway.data.cache_files import cache_folder, cached_file
+from headway.data.vector_cache import VectorCache
 from headway.types import Features
 
-logger = logging.getLogger(__name__)
-
-FORMAT = 3
 ROWS_PER_CHUNK = 4096
 # As plain Python numbers, tokens take ten times the room that they have in the file.
 TOKENS_PER_CHUNK = 1_000_000
@@ -39,7 +28,11 @@ COUNTS = ("tokens_lost", "tokens_repeated", "num_windows")
 class TokenCache(Sequence[Features]):
     """The features of one table, read from disk as they are needed."""
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, name: str, vectors: VectorCache | None = None) -> None:
+        self.name = name
+        """That of the file, which tells these features from all others."""
+        self.vectors = vectors
+        """What a frozen backbone says of the features, where it was asked once for all."""
         self._table = table.combine_chunks()
         self._columns = [(*name.split(".", 1), self._table.column(name)) for name in table.column_names if "." in name]
         self._rows: np.ndarray = table.column("row").to_numpy()
@@ -68,7 +61,14 @@ class TokenCache(Sequence[Features]):
             if value is not None:
                 parts[part][name] = value
         pieces = self._pieces[int(index)].as_py() if self._pieces is not None else None
-        return Features(**parts, pieces=tuple(pieces or ()), row=int(self._rows[index]))
+        found = Features(
+            parts["inputs"], parts["targets"], parts["extra"], tuple(pieces or ()), row=int(self._rows[index])
+        )
+        return found if self.vectors is None else replace(found, vectors=self.vectors[int(index)])
+
+    def with_vectors(self, vectors: VectorCache) -> TokenCache:
+        """Return the same features, each with its vectors."""
+        return TokenCache(self._table, self.name, vectors)
 
     def _piece_sizes(self) -> tuple[np.ndarray, np.ndarray]:
         number, longest = np.ones_like(self.lengths), self.lengths.copy()
@@ -87,75 +87,32 @@ class TokenCache(Sequence[Features]):
         return self._rows
 
 
-def cache_folder() -> Path:
-    """Return the folder of all caches: `$HEADWAY_CACHE`, else `headway` below the user's cache folder."""
-    if named := os.environ.get("HEADWAY_CACHE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headway"
-
-
-def cache_key(**content: str) -> str:
-    """Return a hash of everything that decides the features, by name."""
-    digest = hashlib.sha256(json.dumps({"format": FORMAT, **content}, sort_keys=True).encode())
-    return digest.hexdigest()[:20]
-
-
 def open_or_build(name: str, key: str, build: Iterable[Features], *, folder: Path | None = None) -> TokenCache:
     """Return the cached features for ``key``, building them from ``build`` where they are missing or damaged.
 
     Args:
         name: words for the file name (table, rows, tokenizer, length).
-        key: from `cache_key`.
+        key: from `headway.data.cache_files.cache_key`.
         build: the features; consumed only if the cache does not hold them.
-        folder: where caches lie; see `cache_folder`.
+        folder: where the file lies; empty takes `tokens` in the folder of all caches.
 
     Raises:
         RunError: the folder cannot be written, or belongs to another user.
     """
-    folder = folder or cache_folder() / "tokens"
-    path = folder / f"{re.sub('[^A-Za-z0-9._-]+', '-', name)[:80]}-{key}.arrow"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if folder.stat().st_uid != os.getuid():
-            raise RunError(f"The cache folder {folder} belongs to another user. Set HEADWAY_CACHE to one of your own.")
-        if (cached := _open(path)) is not None:
-            return cached
-        _write(path, build)
-    except OSError as error:
-        raise RunError(
-            f"Cannot write the token cache {path}: {error}. Free some space, or set HEADWAY_CACHE."
-        ) from error
-    cached = _open(path)
-    if cached is None:
-        raise RunError(f"The token cache {path} was damaged while it was written. Check the disk and start again.")
-    return cached
+    path = cached_file(folder or cache_folder() / "tokens", name, key, ".arrow", functools.partial(_write, build=build))
+    return TokenCache(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), path.stem)
 
 
-def _open(path: Path) -> TokenCache | None:
-    digest_path = path.with_suffix(".sha256")
-    if not path.exists() or not digest_path.exists():
-        return None
-    if sha256_of(path).encode() != digest_path.read_bytes().strip():
-        logger.warning("The token cache %s is damaged; it is built again.", path)
-        return None
-    return TokenCache(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
-
-
-def _write(path: Path, build: Iterable[Features]) -> None:
-    def write(file: IO[bytes]) -> None:
-        numbers = {name: pa.int64() for name in ("row", "length", *COUNTS)}
-        schema = pa.schema({**numbers, "pieces": pa.list_(pa.int32())})
-        batches = _record_batches(build)
-        first = next(batches, None)
-        if first is not None:
-            schema = first.schema
-        with pa.ipc.new_file(file, schema) as writer:
-            for batch in [] if first is None else itertools.chain([first], batches):
-                writer.write_batch(batch.cast(schema))
-
-    write_whole(path, write)
-    # The digest comes last: a cache without one counts as absent.
-    write_text(path.with_suffix(".sha256"), sha256_of(path))
+def _write(file: IO[bytes], build: Iterable[Features]) -> None:
+    numbers = {name: pa.int64() for name in ("row", "length", *COUNTS)}
+    schema = pa.schema({**numbers, "pieces": pa.list_(pa.int32())})
+    batches = _record_batches(build)
+    first = next(batches, None)
+    if first is not None:
+        schema = first.schema
+    with pa.ipc.new_file(file, schema) as writer:
+        for batch in [] if first is None else itertools.chain([first], batches):
+            writer.write_batch(batch.cast(schema))
 
 
 def _record_batches(build: Iterable[Features]) -> Iterator[pa.RecordBatch]:

@@ -62,25 +62,31 @@ class HeadedModel(nn.Module):
         self.pooling_layers = pooling_layers
         self.num_labels = num_labels
         self.backbone = backbone
-        width = backbone.config.hidden_size * pooling_layers
-        self.pooling = Pooling(pooling, hidden_size=width)
+        self.width = backbone.config.hidden_size * pooling_layers
+        self.pooling = Pooling(pooling, hidden_size=self.width)
         self.dropout = nn.Dropout(dropout)
-        given = {"hidden_size": width, "num_labels": num_labels}
+        given = {"hidden_size": self.width, "num_labels": num_labels}
         self.head = choice.create(nn.Module, known=KNOWN, option="model.head", given=given)
 
-    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        """Return ``logits``, or ``start_logits`` and ``end_logits``, shaped as the family's own model would."""
-        shape = inputs["input_ids"].shape  # (batch, tokens), or (batch, choices, tokens)
-        vectors = self.vectors(**{name: tensor.flatten(0, -2) for name, tensor in inputs.items()})
-        logits: Tensor = self.head(self.dropout(vectors).flatten(0, -2))  # (rows, labels)
+    def forward(self, vectors: Tensor | None = None, **inputs: Tensor) -> dict[str, Tensor]:
+        """Return ``logits``, or ``start_logits`` and ``end_logits``, shaped as the family's own model would.
+
+        Args:
+            vectors: what `vectors` gave for these inputs, where the backbone is frozen and was asked already.
+            inputs: the tokenizer's tensors (batch, tokens), or (batch, choices, tokens).
+        """
+        if vectors is None:
+            shape = inputs["input_ids"].shape[: None if self.kind in OF_TOKENS else -1]
+            found = self.vectors(**{name: tensor.flatten(0, -2) for name, tensor in inputs.items()})
+            vectors = found.view(*shape, found.shape[-1])
+        rows = self.dropout(vectors).flatten(0, -2)
+        logits: Tensor = self.head(rows).view(*vectors.shape[:-1], self.num_labels)
         match self.kind:
-            case "token-classification":
-                return {"logits": logits.view(*shape, self.num_labels)}
             case "question-answering":
-                starts, ends = logits.view(*shape, self.num_labels).unbind(-1)  # (batch, tokens) each
+                starts, ends = logits.unbind(-1)  # (batch, tokens) each
                 return {"start_logits": starts, "end_logits": ends}
             case "multiple-choice":
-                return {"logits": logits.view(shape[:-1])}  # (batch, choices)
+                return {"logits": logits[..., 0]}  # (batch, choices)
             case _:
                 return {"logits": logits}
 

@@ -50,6 +50,10 @@ class ModelOptions(Options):
     freeze: Literal["none", "all"] | Annotated[int, Field(strict=True, ge=0)] = "none"
     """Which pretrained weights stay as they are: `none`, `all`, or a number n: the embeddings and first n layers."""
 
+    encode_once: bool = True
+    """With `freeze: all` under a head of its own, keep what the backbone says of each row in the cache instead of
+    computing it anew each epoch. Another head over the same rows then starts at once."""
+
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout of the hidden vectors and before the head; empty keeps what the model was pretrained with. Dropout of
     attention weights is left as it is."""

@@ -213,7 +213,7 @@ class TokenClassification(Task):
         inputs = pad(features, tokenizer)
         targets = {}
         if all("labels" in one.targets for one in features):
-            width = inputs["input_ids"].shape[1]
+            width = max(one.length for one in features)
             rows = [[*one.targets["labels"], *[IGNORED] * (width - one.length)] for one in features]
             targets["labels"] = torch.tensor(rows)
         return Batch(inputs, targets, tuple(features))

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import lightning as L
@@ -156,12 +157,20 @@ def _check_room(module: TrainingModule, folder: Path) -> None:
         )
 
 
-def precision(choice: Any) -> str:
-    """Return Lightning's word for the precision that the recipe asks for.
+def device_of(trainer_arguments: Mapping[str, Any]) -> torch.device:
+    """Return where Lightning will compute, as far as headway knows devices."""
+    wants_cpu = trainer_arguments.get("accelerator") == "cpu"
+    return torch.device("cuda" if torch.cuda.is_available() and not wants_cpu else "cpu")
+
+
+def precision(choice: Any, trainer_arguments: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Return Lightning's word for the precision that the recipe asks for; `trainer.precision` wins.
 
     Raises:
         RecipeError: bfloat16 is asked for and the device has none.
     """
+    if "precision" in trainer_arguments:
+        return str(trainer_arguments["precision"])
     if torch.cuda.is_available():
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -199,7 +208,7 @@ def _trainer(
     check_trainer_arguments(arguments)
     is_terminal = sys.stderr.isatty()
     chosen: dict[str, Any] = {
-        "precision": precision(options.bf16),
+        "precision": precision(options.bf16, arguments),
         "deterministic": options.deterministic,
         "logger": False,
         "enable_progress_bar": is_terminal,
