@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,7 @@ import numpy as np
 import pytest
 
 from headway.data import token_cache
-from headway.data.cache_files import cache_folder, cache_key
 from headway.data.token_cache import open_or_build
-from headway.errors import RunError
 from headway.types import Features
 
 
@@ -129,39 +126,6 @@ def test_two_writers_at_once(tmp_path: Path) -> None:
     assert said == ["done", "done"]
     assert [process.exitcode for process in processes] == [0, 0]
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".arrow"] * 20 + [".sha256"] * 20
-
-
-def test_a_folder_of_someone_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
-    with pytest.raises(RunError, match=r"belongs to another user\. Set HEADWAY_CACHE"):
-        open_or_build("x", "k", features(), folder=tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"Cannot write .*file/tokens.*HEADWAY_CACHE"):
-        open_or_build("x", "k", features(), folder=tmp_path / "file" / "tokens")
-
-
-def test_the_folder_is_private_and_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HEADWAY_CACHE", str(tmp_path / "named"))
-    open_or_build("x", "k", features())
-    assert (tmp_path / "named" / "tokens" / "x-k.arrow").exists()
-    assert (tmp_path / "named" / "tokens").stat().st_mode & 0o077 == 0
-    monkeypatch.delenv("HEADWAY_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert cache_folder() == Path("/somewhere/headway")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert cache_folder() == Path("/home/someone/.cache/headway")
-
-
-def test_the_key_changes_with_each_ingredient() -> None:
-    whole = {"rows": "a", "tokenizer": "b", "task": "c", "code": "d", "limits": "e"}
-    keys = {cache_key(**whole), *(cache_key(**{**whole, name: "other"}) for name in whole)}
-    assert len(keys) == 1 + len(whole)
-    assert cache_key(**dict(reversed(whole.items()))) in keys
 
 
 def test_windows_and_other_pieces_are_counted_from_the_file(tmp_path: Path) -> None:
