@@ -36,7 +36,8 @@ from headway.recipe import Recipe
 from headway.run_dir import RunDir
 from headway.tasks.base import Task
 from headway.training.callbacks import check_metric
-from headway.training.fit import Paths, check_trainer, device_of, fit, precision
+from headway.training.estimators import check_estimator, estimator_of, fit_estimator
+from headway.training.fit import Fitted, Paths, check_trainer, device_of, fit, precision
 from headway.training.frozen import encode_once
 from headway.training.loaders import BatchStream
 from headway.training.module import TrainingModule, seed_from
@@ -62,6 +63,7 @@ def train(
     """
     run = RunDir(output_dir or recipe.output_dir or Path("runs") / recipe.task.name)
     check_trainer(recipe.training, recipe.trainer)
+    check_estimator(recipe.model, recipe.optimization, kind=recipe.task.model_kind, truncation=recipe.data.truncation)
     with _resumable(run), stop_request() as request, run.writer():
         _claim(run, resume=resume, overwrite=overwrite)
         is_resumed = run.is_run and not overwrite
@@ -187,28 +189,7 @@ def _train_one(run: RunDir, work: _Work, seed: int, ready: _Ready) -> None:
     if not run.before.exists():
         write_json(run.before, _before(work, inference, scored_splits))
 
-    stream = BatchStream(
-        prepared.features["train"],
-        task,
-        backbone.tokenizer,
-        training=recipe.training,
-        optimization=recipe.optimization,
-        seed=seed,
-    )
-    module = TrainingModule(task, model, criterion, stream=stream, optimization=recipe.optimization, seed=seed)
-    metric = recipe.training.metric_for_best_model or task.main_metric
-    fitted = fit(
-        module,
-        score=_validation_score(prepared, ready) if "validation" in prepared.tables else None,
-        metric=metric,
-        higher_is_better=metric not in task.lower_is_better | {"loss"},
-        options=recipe.training,
-        trainer_arguments=recipe.trainer,
-        paths=Paths(run.checkpoints, run.history, run.tensorboard),
-        request=work.request,
-        resume_command=work.resume_command,
-    )
-
+    fitted = _learn(run, work, seed, ready)
     model.float().cpu()
     inference = _calibrated(inference, prepared)
     task = inference.task
@@ -255,6 +236,38 @@ def _train_one(run: RunDir, work: _Work, seed: int, ready: _Ready) -> None:
         "stopped_early": fitted.is_stopped_early,
         "loss": {name: one.loss for name, one in scored.items()},
     })  # fmt: skip
+
+
+def _learn(run: RunDir, work: _Work, seed: int, ready: _Ready) -> Fitted:
+    """Train the model of one seed, in steps or, under a head of scikit-learn, in one go."""
+    recipe, prepared, task = work.recipe, work.prepared, work.prepared.task
+    if (fits_at_once := estimator_of(ready.model)) is not None:
+        features = prepared.features["train"]
+        fit_estimator(fits_at_once, ready.inference, features, seed=seed, stop_check=ready.inference.stop_check)
+        return Fitted(best_step=0, last_step=0, is_stopped_early=False)
+    stream = BatchStream(
+        prepared.features["train"],
+        task,
+        work.backbone.tokenizer,
+        training=recipe.training,
+        optimization=recipe.optimization,
+        seed=seed,
+    )
+    module = TrainingModule(
+        task, ready.model, ready.criterion, stream=stream, optimization=recipe.optimization, seed=seed
+    )
+    metric = recipe.training.metric_for_best_model or task.main_metric
+    return fit(
+        module,
+        score=_validation_score(prepared, ready) if "validation" in prepared.tables else None,
+        metric=metric,
+        higher_is_better=metric not in task.lower_is_better | {"loss"},
+        options=recipe.training,
+        trainer_arguments=recipe.trainer,
+        paths=Paths(run.checkpoints, run.history, run.tensorboard),
+        request=work.request,
+        resume_command=work.resume_command,
+    )
 
 
 def _before(work: _Work, inference: Inference, splits: list[str]) -> dict[str, Any]:

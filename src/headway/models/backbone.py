@@ -17,8 +17,8 @@ from typing import Any
 from torch import nn
 
 from headway.errors import ModelError, RecipeError
-from headway.importing import load_class
 from headway.models import heads
+from headway.models.estimators import is_estimator
 from headway.models.folder_checks import Weights, check_folder
 from headway.models.freezing import freeze
 from headway.models.heads import HeadedModel
@@ -181,7 +181,7 @@ def load_backbone(options: ModelOptions, *, allow_user_code: bool = True) -> Bac
             )
         check_head_is_ours(options.head.name, where="The recipe of this run")
     if options.head.name != "default":
-        load_class(options.head.name, known=heads.KNOWN, option="model.head", base=nn.Module)
+        heads.check_head(options.head)
     location = locate(name, revision=options.revision, trust_remote_code=trust)
     weights = check_folder(location.folder, trust_remote_code=trust)
     sha256 = sha256_of_weights(weights)
@@ -209,7 +209,7 @@ def check_head_is_ours(name: str, *, where: str) -> None:
     Raises:
         ModelError: importing it would run code that the user did not name.
     """
-    if name != "default" and name not in heads.KNOWN:
+    if name != "default" and name not in heads.KNOWN and not is_estimator(name):
         raise ModelError(
             f"{where} names a head of its own, {name!r}, whose code would run on this machine. Allow it explicitly "
             "if the code is yours."

@@ -16,11 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from headway.errors import RecipeError
-from headway.importing import Choice
+from headway.importing import Choice, load_class
+from headway.models import estimators
+from headway.models.estimators import EstimatorHead, is_estimator
 from headway.models.pooling import Pooling
 
 KNOWN = {"linear": "headway.models.heads.Linear", "mlp": "headway.models.heads.Mlp"}
-"""Short name -> import path of every head that comes with headway; `default` is the model family's own."""
+"""Short name -> import path of the heads that are trained in steps; `default` is the model family's own, and those of
+scikit-learn stand in `headway.models.estimators`."""
 
 POOLED = ("sequence-classification", "multiple-choice")
 """Kinds of model (`headway.models.options.KINDS`) whose head gets one vector for each text."""
@@ -65,8 +68,7 @@ class HeadedModel(nn.Module):
         self.width = backbone.config.hidden_size * pooling_layers
         self.pooling = Pooling(pooling, hidden_size=self.width)
         self.dropout = nn.Dropout(dropout)
-        given = {"hidden_size": self.width, "num_labels": num_labels}
-        self.head = choice.create(nn.Module, known=KNOWN, option="model.head", given=given)
+        self.head = _build_head(choice, width=self.width, num_labels=num_labels)
 
     def forward(self, vectors: Tensor | None = None, **inputs: Tensor) -> dict[str, Tensor]:
         """Return ``logits``, or ``start_logits`` and ``end_logits``, shaped as the family's own model would.
@@ -152,6 +154,23 @@ class Mlp(nn.Sequential):
             layers += [linear, _ACTIVATIONS[activation](), nn.Dropout(dropout)]
         super().__init__(*layers, nn.Linear(width, num_labels))
         self.apply(_initialize)
+
+
+def check_head(choice: Choice) -> None:
+    """Complain of a head that is no class there is, before anything is built.
+
+    Raises:
+        RecipeError: saying what is wrong with the name.
+    """
+    if not is_estimator(choice.name):
+        load_class(choice.name, known={**estimators.KNOWN, **KNOWN}, option="model.head", base=nn.Module)
+
+
+def _build_head(choice: Choice, *, width: int, num_labels: int) -> nn.Module:
+    if is_estimator(choice.name):
+        return EstimatorHead(choice, num_labels=num_labels)
+    given = {"hidden_size": width, "num_labels": num_labels}
+    return choice.create(nn.Module, known=KNOWN, option="model.head", given=given)
 
 
 def _initialize(module: nn.Module) -> None:

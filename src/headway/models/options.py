@@ -35,8 +35,9 @@ class ModelOptions(Options):
 
     head: Choice = Choice(name="default")
     """What stands on the backbone: `default` (the model family's own head), `linear`, `mlp`, or the import path of
-    your own nn.Module. Options stand beside the name: {name: mlp, layer_size: 256}. Embeddings and core training keep
-    to `default`."""
+    your own nn.Module; over a frozen backbone also `svm`, `logistic_regression` or the import path of any estimator of
+    scikit-learn. Options stand beside the name: {name: mlp, layer_size: 256}. Embeddings and core training keep to
+    `default`."""
 
     pooling: Literal["cls", "mean", "max", "attention"] | None = None
     """How the vectors of a text's tokens become one vector: that of the first token, their mean, their maximum, or a

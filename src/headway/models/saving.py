@@ -1,7 +1,8 @@
 """A trained model as a Hugging Face folder with ``headway.json`` beside it, and back again.
 
 With the family's own head, ``AutoModelFor….from_pretrained(folder)`` gives the same logits. With another head the
-folder is the plain backbone for ``AutoModel.from_pretrained``, and the head lies in ``head.safetensors``. What joins
+folder is the plain backbone for ``AutoModel.from_pretrained``, and the head lies in ``head.safetensors``, or in
+``head.skops`` where it is scikit-learn's. What joins
 the windows of a long text lies beside both, in ``windows.safetensors``, if it has weights.
 """
 
@@ -24,6 +25,7 @@ from headway.errors import ModelError, RunError, did_you_mean
 from headway.files import flush, sha256_of
 from headway.importing import Choice
 from headway.models.backbone import auto_class_of, check_head_is_ours
+from headway.models.estimators import EstimatorHead
 from headway.models.folder_checks import check_folder, read_json
 from headway.models.heads import HeadedModel
 from headway.models.safe_loading import (
@@ -38,6 +40,7 @@ from headway.models.windows import WindowedModel
 
 DESCRIPTION = "headway.json"
 HEAD = "head.safetensors"
+ESTIMATOR = "head.skops"
 WINDOWS = "windows.safetensors"
 
 
@@ -79,7 +82,10 @@ def save_model(
         head: Any = "default"
         if isinstance(model, HeadedModel):
             head = model.description()
-            _write_tensors(model.top(), writing / HEAD)
+            if isinstance(model.head, EstimatorHead):
+                model.head.write(writing / ESTIMATOR)
+            else:
+                _write_tensors(model.top(), writing / HEAD)
         if windowed is not None:
             extra = {**extra, "windows": windowed.description()}
             if windowed.attention is not None:
@@ -166,6 +172,9 @@ def _rebuild(folder: Path, backbone: Any, kind: str, head: dict[str, Any]) -> He
         dropout=head["dropout"],
         num_labels=head["num_labels"],
     )
+    if isinstance(model.head, EstimatorHead):
+        model.head.read(folder / ESTIMATOR)
+        return model
     found = _read_tensors(folder / HEAD, model.top(), what=f"the head {head['name']!r}")
     model.load_state_dict(found, strict=False)
     return model
