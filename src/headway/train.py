@@ -94,7 +94,7 @@ def train(
             ready = _build(work, seed)
             if seed == pending[0]:
                 if not is_resumed:
-                    _check_metric(work, ready)
+                    _check_metrics(work, ready)
                     # Nothing is refused any more, so the directory changes from here on, and not before.
                     if overwrite:
                         _clear(run)
@@ -147,11 +147,12 @@ def _build(work: _Work, seed: int) -> _Ready:
     return _Ready(model, build_criterion(work.recipe, work.prepared), inference)
 
 
-def _check_metric(work: _Work, ready: _Ready) -> None:
-    """Refuse a misspelt metric, which would otherwise show after the first epoch."""
-    metric = work.recipe.training.metric_for_best_model
-    if metric is not None:
-        check_metric(metric, _validation_score(work.prepared, ready)())
+def _check_metrics(work: _Work, ready: _Ready) -> None:
+    """Refuse a misspelt metric, and one of the user's own that fails, which would show after the first epoch."""
+    metric, prepared = work.recipe.training.metric_for_best_model, work.prepared
+    if metric is not None or (prepared.task.metrics and "validation" in prepared.tables):
+        scores = _validation_score(prepared, ready)()
+        check_metric(metric or prepared.task.main_metric, scores)
 
 
 def _train_one(run: RunDir, work: _Work, seed: int, ready: _Ready) -> None:
@@ -182,7 +183,7 @@ def _train_one(run: RunDir, work: _Work, seed: int, ready: _Ready) -> None:
         module,
         score=_validation_score(prepared, ready) if "validation" in prepared.tables else None,
         metric=metric,
-        higher_is_better=metric not in task.lower_is_better | {"loss"},
+        higher_is_better=not task.is_lower_better(metric),
         options=recipe.training,
         trainer_arguments=recipe.trainer,
         paths=Paths(run.checkpoints, run.history, run.tensorboard),
@@ -288,7 +289,7 @@ def _validation_score(prepared: Prepared, ready: _Ready) -> Callable[[], dict[st
         mean = LossMean(ready.criterion)
         predictions = ready.inference.predict(features, rows, loss=mean)
         loss = {} if mean.value is None else {"loss": mean.value}
-        return {**prepared.task.evaluate(predictions, rows), **loss}
+        return {**prepared.task.measure(predictions, rows), **loss}
 
     return score_now
 
