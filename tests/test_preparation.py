@@ -11,6 +11,8 @@ import pytest
 
 from headway.data.token_cache import cache_folder, open_or_build
 from headway.errors import DataError, StoppedError
+from headway.importing import Choice
+from headway.metrics.own import Metric
 from headway.models.backbone import load_backbone
 from headway.models.options import ModelOptions
 from headway.models.windows import WindowedModel
@@ -27,6 +29,13 @@ from headway.preparation import (
 from headway.recipe import Recipe
 from headway.tasks.base import Limits
 from headway.types import Features
+
+
+class Zero(Metric):
+    """A metric of the user's own."""
+
+    def __call__(self, predictions: Any, rows: Any) -> float:
+        return 0.0
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +91,9 @@ def test_features_are_made_once(reviews_csv: Path, tokenizer: Any, monkeypatch: 
     again = prepare(recipe, read_tables(recipe), tokenizer)
     assert list(again.features["train"]) == list(first.features["train"])
     assert any("reviews.csv-40rows-9tokens" in path.name for path in (cache_folder() / "tokens").iterdir())
+    # A metric of the user's own changes what is measured, not what the model sees.
+    measured = recipe.task.model_copy(update={"metrics": (Choice(name=f"{__name__}.Zero"),)})
+    prepare(recipe.model_copy(update={"task": measured}), read_tables(recipe), tokenizer)
 
 
 @pytest.mark.parametrize(

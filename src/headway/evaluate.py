@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from headway.metrics.intervals import bootstrap
 from headway.predictor import Predictor
 from headway.tasks.base import Task
 from headway.types import Criterion, Features, Prediction
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Scored:
 def score(task: Task, predictions: list[Prediction], table: Table, *, loss: float | None = None) -> Scored:
     """Return every metric of the predictions of a whole table, with 95 % bootstrap intervals."""
     rows = list(table)
-    fast = task.scorer(predictions, rows)
+    fast = task.measurer(predictions, rows)
     measured = bootstrap(fast, len(rows), num_resamples=1000 if len(rows) <= 20_000 else 200)
     return Scored(
         predictions,
@@ -83,17 +86,25 @@ def evaluate(
         run: the run directory.
         data: a file, folder or hub name, read as the run's own data were.
         output_dir: where to write metrics.json and predictions.jsonl; empty writes nothing.
-        allow_user_code: import the classes of your own that the run names.
+        allow_user_code: import the classes of your own that the run names. Off, metrics of your own are left out.
         reading: options of the recipe's `data` section that differ for this file (``{"format": "tsv"}``).
 
     Returns:
         ``{"metrics": {"data": {metric: {value, low, high}}}, "details": ..., "rows": ..., "tokens_lost": ...}``
 
     Raises:
-        HeadwayError: of the kinds RunError, ModelError, DataError.
+        HeadwayError: of the kinds RunError, ModelError, DataError; RecipeError of a metric of your own.
     """
     predictor = Predictor.load(run, allow_user_code=allow_user_code)
     task = predictor.task
+    if predictor.left_out:
+        logger.warning(
+            "Metrics that are not part of headway are left out: %s. If you trust that code, allow it with "
+            "--allow_user_code (Python: allow_user_code=True).",
+            ", ".join(predictor.left_out),
+        )
+    # A fault in one of them shows before every row is predicted.
+    task.own_metrics()
     table = task.prepare(predictor.read(data, reading, need_gold=True), predictor.data.split_seed)
     if not len(table):
         raise DataError(f"{data}: holds no rows to evaluate on.")

@@ -39,9 +39,10 @@ def load_class(name: str, *, known: Mapping[str, str], option: str, base: type |
     path = known.get(name, name)
     module_name, _, attribute = path.rpartition(".")
     if not module_name:
+        listed = f"one of {', '.join(sorted(known))}, or " if known else ""
         raise RecipeError(
-            f"{option}: {name!r} is not known.{did_you_mean(name, known)} Use one of {', '.join(sorted(known))}, "
-            "or the import path of your own class (my_module.MyClass)."
+            f"{option}: {name!r} is not known.{did_you_mean(name, known)} Use {listed}the import path of your own "
+            "class (my_module.MyClass)."
         )
     try:
         module = importlib.import_module(module_name)

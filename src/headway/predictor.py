@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class Predictor:
     inference: Inference
     data: DataOptions
     """How the run's own data were read; a labelled file is read the same way."""
+    left_out: tuple[str, ...] = field(default=(), kw_only=True)
+    """The metrics of your own that the run names and that `load` was not allowed to import: the task lacks them."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -52,8 +54,8 @@ class Predictor:
 
         Args:
             run: run directory; of a group of seeds, the seed with the best validation score is taken.
-            allow_user_code: import the classes of your own (task, head) that the run names. Off, a folder from
-                someone else can never run code.
+            allow_user_code: import the classes of your own (task, head, metrics) that the run names. Off, a folder
+                from someone else can never run code.
             batch_size: rows the model sees at once; it never changes a result.
             device: where to compute; empty takes CUDA where there is one.
 
@@ -79,9 +81,13 @@ class Predictor:
             limits, data = Limits.model_validate(about["limits"]), DataOptions.model_validate(about["data"])
         except ValidationError as error:
             raise ModelError(f"{folder / 'headway.json'} is not what headway writes there: {error}") from error
+        left_out = () if allow_user_code else tuple(one.name for one in task.metrics)
+        if left_out:
+            # No prediction needs them, so they are no reason to refuse the run.
+            task = task.model_copy(update={"metrics": ()})
         model, tokenizer = load_model(folder, about["kind"], allow_user_code=allow_user_code)
         model.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))).eval()
-        return cls(task, Inference(task, model, tokenizer, limits, batch_size), data)
+        return cls(task, Inference(task, model, tokenizer, limits, batch_size), data, left_out=left_out)
 
     def predict(self, row: str | Row) -> Prediction:
         """Return the prediction of one row: a mapping with the task's columns, or the text where it reads one."""

@@ -78,7 +78,9 @@ def prepare(
 
     Raises:
         DataError: rows do not fit the task; all of them are named at once, up to twenty.
+        RecipeError: a metric of the user's own cannot be imported.
     """
+    recipe.task.own_metrics()
     tables = {name: recipe.task.prepare(table, recipe.data.split_seed) for name, table in tables.items()}
     try:
         task = recipe.task.resolve(tables["train"])
@@ -122,7 +124,7 @@ def features_of(
     key = cache_key(
         rows=table.fingerprint,
         tokenizer=hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
-        task=task.model_dump_json(),
+        task=task.model_dump_json(exclude={"metrics"}),
         code=hashlib.sha256(source).hexdigest(),
         limits=limits.model_dump_json(),
     )

@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from headway.data.findings import TokenLoss
 from headway.data.table import Table
 from headway.errors import RecipeError
+from headway.importing import Choice
+from headway.metrics.own import Metric
 from headway.tasks.base import Limits, Task
 from headway.types import Batch, Column, Features, Prediction, Row
 
@@ -64,6 +66,17 @@ class Farther(Echo):
         return frozenset({"distance"})
 
 
+class Kinds(Metric):
+    """How many answers there are; undefined where there is only one row."""
+
+    lower_is_better = True
+
+    def __call__(self, predictions: Any, rows: Any) -> float:
+        return len({one.value for one in predictions}) if len(rows) > 1 else float("nan")
+
+
+OWN = {"type": "echo", "metrics": (Choice(name=f"{__name__}.Kinds"),)}
+
 ROWS = [{"text": f"text {n}", "echo": f"text {n % 3}"} for n in range(6)]
 
 
@@ -113,6 +126,35 @@ def test_the_scorer_evaluates_the_chosen_rows() -> None:
     scorer = task.scorer(predictions, ROWS)
     assert scorer(np.array([0, 1, 2])) == {"distance": 0.0}
     assert scorer(np.array([0, 3, 4, 5])) == {"distance": 0.75}
+
+
+def test_the_recipes_own_metrics_stand_beside_those_of_the_task() -> None:
+    predictions = [Prediction(row["text"]) for row in ROWS]
+    task = Echo(**OWN)
+    assert task.evaluate(predictions, ROWS) == {"distance": 0.5}
+    assert task.measure(predictions, ROWS) == {"distance": 0.5, "kinds": 6.0}
+    measurer = task.measurer(predictions, ROWS)
+    assert measurer(np.arange(6)) == {"distance": 0.5, "kinds": 6.0}
+    assert measurer(np.array([0, 0, 3])) == {"distance": pytest.approx(1 / 3), "kinds": 2.0}
+    assert measurer(np.array([3])) == {"distance": 1.0}
+    with pytest.raises(RecipeError, match="'kinds' returned nan, expected a finite number"):
+        task.measurer(predictions[:1], ROWS[:1])
+    plain = Echo(type="echo")
+    assert plain.measure(predictions, ROWS) == plain.measurer(predictions, ROWS)(np.arange(6)) == {"distance": 0.5}
+
+
+def test_the_direction_of_every_metric_is_known() -> None:
+    names = ("distance", "kinds", "loss")
+    assert [Echo(**OWN).is_lower_better(name) for name in names] == [False, True, True]
+    assert [Farther(type="echo").is_lower_better(name) for name in names] == [True, False, True]
+
+
+def test_own_metrics_travel_with_the_task() -> None:
+    task = Echo.model_validate({"type": "echo", "metrics": [{"name": "a.B", "weight": 2}, "c.D"]})
+    assert task.model_dump(mode="json")["metrics"] == [{"name": "a.B", "weight": 2}, "c.D"]
+    assert Echo.model_validate_json(task.model_dump_json()) == task
+    with pytest.raises(RecipeError, match=r"cannot import 'a\.B'"):
+        task.own_metrics()
 
 
 def test_the_texts_are_checked() -> None:

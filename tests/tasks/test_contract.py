@@ -17,6 +17,7 @@ from headway.data.table import Table
 from headway.errors import DataError
 from headway.importing import Choice, load_class
 from headway.inference import Inference, LossMean, encode_table
+from headway.metrics.own import Metric
 from headway.models.backbone import Backbone, load_backbone
 from headway.models.losses import build_loss
 from headway.models.options import KINDS, ModelOptions
@@ -28,6 +29,13 @@ CASES: dict[str, dict[str, tuple[dict[str, Any], list[Row]]]] = {
     name: importlib.import_module(f"tests.tasks.test_{name.replace('-', '_')}").CASES for name in TASKS
 }
 """Task -> what is tried -> (options of the task, eight rows), from the test file of each task."""
+
+
+class RowsSeen(Metric):
+    """How many different rows were scored, each beside its own prediction."""
+
+    def __call__(self, predictions: Any, rows: Any) -> float:
+        return len({(id(one), id(row)) for one, row in zip(predictions, rows, strict=True)})
 
 
 @dataclass(frozen=True)
@@ -145,6 +153,15 @@ def test_the_scorer_of_chosen_rows_is_evaluate_of_these_rows(case: Case) -> None
     for chosen in (np.arange(len(case.rows)), np.array([0, 1, 1, 5, 2, 2, 7, 4])):
         expected = case.task.evaluate([predictions[i] for i in chosen], [case.rows[i] for i in chosen])
         assert scorer(chosen) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_metric_of_the_users_own_needs_no_word_of_the_task(case: Case) -> None:
+    predictions, rows = case.of_split, case.rows
+    task = case.task.model_copy(update={"metrics": (Choice(name=f"{__name__}.RowsSeen"),)})
+    assert task.measure(predictions, rows) == task.evaluate(predictions, rows) | {"rows_seen": 8.0}
+    measurer, scorer = task.measurer(predictions, rows), task.scorer(predictions, rows)
+    for chosen, seen in ((np.arange(8), 8.0), (np.array([0, 1, 1, 5, 2, 2, 7, 4]), 6.0)):
+        assert measurer(chosen) == scorer(chosen) | {"rows_seen": seen}
 
 
 def test_rows_without_gold_have_the_same_inputs_and_no_targets(case: Case) -> None:

@@ -28,7 +28,7 @@ def evaluate(
         overrides: Reading options that differ for this file.
         data: The labelled file, folder, or hub:name/config[split].
         output_dir: Where to write metrics.json and predictions.jsonl.
-        allow_user_code: Import the classes of your own that the run names.
+        allow_user_code: Import the classes of your own that the run names. Off, metrics of your own are left out.
         json_: Print one JSON object on standard output.
     """
     from headway.cli.tables import metrics_table

@@ -15,6 +15,8 @@ from pydantic import AfterValidator
 from headway.data.checks import check_tables
 from headway.data.truncation import CUTS
 from headway.errors import DataError, RecipeError, did_you_mean
+from headway.importing import Choice
+from headway.metrics.own import Metric, load_metrics, with_own
 from headway.types import Batch, Column, Criterion, Features, Options, Outputs, Prediction, Row
 
 if TYPE_CHECKING:
@@ -86,6 +88,9 @@ class Task(Options, ABC):
 
     type: str
     """The task: a short name, or the import path of your own subclass of headway.tasks.base.Task."""
+    metrics: tuple[Choice, ...] = ()
+    """Further metrics of your own: import paths of subclasses of headway.metrics.own.Metric, each alone or with its
+    options (`{name: my_module.MyMetric, ...}`)."""
 
     # --- what a row must hold, and how the task is judged --------------------------------------------------------
 
@@ -103,6 +108,11 @@ class Task(Options, ABC):
     def lower_is_better(self) -> frozenset[str]:
         """The metrics of `evaluate` of which less is better."""
         return frozenset()
+
+    def is_lower_better(self, metric: str) -> bool:
+        """Whether less of a metric is better, be it one of `evaluate`, one of the recipe's own, or the loss."""
+        own = self.own_metrics()
+        return own[metric].lower_is_better if metric in own else metric in self.lower_is_better | {"loss"}
 
     @property
     def higher_is_better(self) -> bool:
@@ -230,6 +240,41 @@ class Task(Options, ABC):
         A task whose metrics can be resampled faster than one row after another returns its own.
         """
         return lambda chosen: self.evaluate([predictions[i] for i in chosen], [rows[i] for i in chosen])
+
+    def own_metrics(self) -> dict[str, Metric]:
+        """Import the recipe's own metrics, and return them by name.
+
+        Raises:
+            RecipeError: see `headway.metrics.own.load_metrics`.
+        """
+        return load_metrics(self.metrics)
+
+    def measure(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> dict[str, float]:
+        """Return what `evaluate` does, and the recipe's own metrics.
+
+        Raises:
+            RecipeError: one of these is at fault; see `headway.metrics.own`.
+        """
+        return with_own(self.evaluate(predictions, rows), self.own_metrics(), predictions, rows)
+
+    def measurer(
+        self, predictions: Sequence[Prediction], rows: Sequence[Row]
+    ) -> Callable[[NDArray[np.int64]], dict[str, float]]:
+        """Return what `scorer` does, and the recipe's own metrics; of drawn rows only those that are defined there.
+
+        Raises:
+            RecipeError: one of these is at fault on all rows; see `headway.metrics.own`.
+        """
+        scorer, own = self.scorer(predictions, rows), self.own_metrics()
+        if not own:
+            return scorer
+        with_own({}, own, predictions, rows)
+
+        def measure(chosen: NDArray[np.int64]) -> dict[str, float]:
+            drawn = [predictions[i] for i in chosen], [rows[i] for i in chosen]
+            return with_own(scorer(chosen), own, *drawn, is_drawn=True)
+
+        return measure
 
     def calibrate(self, predict: Callable[[], Sequence[Prediction]], rows: Sequence[Row]) -> Self:
         """Return the task with what only a trained model can teach it fixed (the threshold of a decision).
