@@ -129,3 +129,23 @@ def test_class_weights_and_named_losses_reach_the_loss(
     train(Recipe.from_dict(recipe), output_dir=tmp_path / "run")
     assert seen[0].class_weights.tolist() == [1.0, 3.0]
     assert seen[0].gamma == 1.0
+
+
+def test_an_adapter_is_kept_apart_and_merged(reviews_csv: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(reviews_csv, tiny_bert, training={"max_steps": 20, "baselines": False})
+    recipe["model"] |= {"adapter": {"name": "lora", "r": 4}}
+    metrics = train(Recipe.from_dict(recipe), output_dir=tmp_path / "run")
+    run = RunDir.open(tmp_path / "run")
+    assert {path.name for path in run.adapter.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    model = run.read_manifest()["model"]
+    assert model["trainable_parameters"] < model["parameters"] / 5
+    # What was trained is in the model, and the model says what the run says.
+    plain = AutoModelForSequenceClassification.from_pretrained(run.model)
+    untouched = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
+    for name, moved in (("query", True), ("key", False)):
+        weights = [getattr(one.bert.encoder.layer[0].attention.self, name).weight for one in (plain, untouched)]
+        assert torch.equal(*weights) != moved
+    line = json.loads(run.predictions("validation").read_text().splitlines()[0])
+    found = Predictor.load(run.path).predict(line["input"]["text"])
+    assert found.score == pytest.approx(line["score"], abs=1e-5)
+    assert metrics["last_step"] == 20

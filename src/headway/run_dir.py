@@ -32,6 +32,7 @@ class RunDir:
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
         self.model = self.path / "model"
+        self.adapter = self.path / "adapter"
         self.card = self.path / "README.md"
         self.report = self.path / "report.html"
 

@@ -16,6 +16,7 @@ from headway.evaluate import Scored, prediction_lines, score, score_features
 from headway.files import read_json, sweep, write_json, write_text
 from headway.inference import Inference, LossMean
 from headway.manifest import data_record, machine, model_record, versions
+from headway.models.adapters import has_adapter, save_and_merge
 from headway.models.backbone import Backbone
 from headway.models.saving import save_model
 from headway.preparation import (
@@ -129,6 +130,10 @@ def train_one(run: RunDir, work: Work, seed: int, ready: Ready) -> None:
 
     fitted = _learn(run, work, seed, ready)
     model.float().cpu()
+    about_model = model_record(backbone, model)
+    if has_adapter(model):
+        # Before anything is scored, so that the scores are those of the model that is kept.
+        save_and_merge(model, run.adapter)
     inference = _calibrated(inference, prepared)
     task = inference.task
     scored: dict[str, Scored] = {}
@@ -149,7 +154,7 @@ def train_one(run: RunDir, work: Work, seed: int, ready: Ready) -> None:
         "command": sys.argv,
         "machine": machine(),
         "data": data_record(prepared.tables),
-        "model": model_record(backbone, model),
+        "model": about_model,
         "seed": seed,
         "duration_seconds": round(time.monotonic() - started, 1),
         "tokens": {

@@ -18,6 +18,7 @@ from torch import nn
 
 from headway.errors import ModelError, RecipeError
 from headway.models import heads
+from headway.models.adapters import add_adapter
 from headway.models.estimators import is_estimator
 from headway.models.folder_checks import Weights, check_folder
 from headway.models.freezing import freeze
@@ -121,10 +122,17 @@ class Backbone:
                 # Newer versions of transformers renamed it; this name works in every version that headway supports.
                 warnings.simplefilter("ignore", FutureWarning)
                 loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
-            if options.freeze != "none":
+            if options.freeze != "none" or options.adapter is not None:
                 # The gradient forced on the embeddings' output would run back through frozen layers for nothing.
                 loaded.model.disable_input_require_grads()
         freeze(body, how=options.freeze, new_parameters={name.removeprefix(prefix) for name in new})
+        if options.adapter is not None:
+            # The head above the body, and a pooler in it that no one pretrained.
+            fresh = [name for name in new if name.startswith(prefix)] if body is not loaded.model else []
+            children = loaded.model.named_children() if prefix else ()
+            above = [name for name, one in children if one is not body and any(True for _ in one.parameters())]
+            modules = [*above, *dict.fromkeys(name.rpartition(".")[0] for name in fresh)]
+            add_adapter(loaded.model, options.adapter, name=self.name, new_modules=modules)
         model: nn.Module = loaded.model
         if has_own_head:
             model = HeadedModel(
@@ -217,7 +225,11 @@ def check_head_is_ours(name: str, *, where: str) -> None:
 
 
 def _check_head(options: ModelOptions, kind: str, *, num_layers: int) -> None:
-    """Complain of a head, or of a pooling, that does not suit this kind of model."""
+    """Complain of a head, of a pooling or an adapter that does not suit this kind of model."""
+    if options.adapter is not None and options.freeze != "none":
+        raise RecipeError("model.freeze: an adapter leaves all pretrained weights as they are. Set it to none.")
+    if options.adapter is not None and kind in ("masked-lm", "pretraining"):
+        raise RecipeError("model.adapter: core training changes the core itself. Leave it out.")
     has_own_head = options.head.name != "default"
     if has_own_head and kind not in (*heads.POOLED, *heads.OF_TOKENS):
         raise RecipeError(

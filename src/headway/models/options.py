@@ -51,6 +51,11 @@ class ModelOptions(Options):
     freeze: Literal["none", "all"] | Annotated[int, Field(strict=True, ge=0)] = "none"
     """Which pretrained weights stay as they are: `none`, `all`, or a number n: the embeddings and first n layers."""
 
+    adapter: Choice | None = None
+    """Leave the pretrained weights as they are and train a few new ones beside them (needs headway[adapters]): `lora`,
+    `dora` or `ia3`, with the options of peft: {name: lora, r: 8, lora_alpha: 16}. Saved as `adapter/` for peft, and
+    merged into the model."""
+
     encode_once: bool = True
     """With `freeze: all` under a head of its own, keep what the backbone says of each row in the cache instead of
     computing it anew each epoch. Another head over the same rows then starts at once."""
