@@ -27,6 +27,8 @@ from headway.models.losses import build_loss
 from headway.models.windows import WindowedModel
 from headway.recipe import Recipe
 from headway.tasks.base import Limits, Task
+from headway.training.loaders import BatchStream
+from headway.training.trial import check_layers, check_optimization
 
 logger = logging.getLogger(__name__)
 
@@ -130,8 +132,13 @@ def features_of(
 
 
 def build_model(recipe: Recipe, prepared: Prepared, backbone: Backbone) -> nn.Module:
-    """Return the task's model; where texts are read in windows, wrapped so that their scores become one."""
+    """Return the task's model; where texts are read in windows, wrapped so that their scores become one.
+
+    Raises:
+        RecipeError: an option does not suit the model.
+    """
     model = prepared.task.build_model(backbone)
+    check_layers(model, recipe.optimization, recipe.training)
     if recipe.data.truncation == "window" and not prepared.task.joins_windows:
         return WindowedModel(model, pooling=recipe.data.window_pooling)
     return model
@@ -150,15 +157,34 @@ def build_criterion(recipe: Recipe, prepared: Prepared) -> nn.Module:
     )
 
 
+def build_stream(recipe: Recipe, prepared: Prepared, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> BatchStream:
+    """Return the training batches of one seed.
+
+    Raises:
+        RecipeError: optimizer or schedule cannot be used over as many steps as there are batches for.
+    """
+    stream = BatchStream(
+        prepared.features["train"],
+        prepared.task,
+        tokenizer,
+        training=recipe.training,
+        optimization=recipe.optimization,
+        seed=seed,
+    )
+    check_optimization(recipe.optimization, stream)
+    return stream
+
+
 def check_recipe(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> tuple[dict[str, int], Report]:
     """Return the number of rows of each split, and what is wrong or suspicious with them.
 
     Raises:
         DataError: the rows cannot even be read.
-        RecipeError: what the recipe names for them (loss, class weights) does not suit them.
+        RecipeError: what the recipe names for them (loss, class weights, optimizer, schedule) does not suit them.
     """
     prepared = prepare(recipe, read_tables(recipe), tokenizer)
     build_criterion(recipe, prepared)
+    build_stream(recipe, prepared, tokenizer, seed=0)
     report = check_data(prepared)
     return {name: len(table) for name, table in prepared.tables.items()}, report
 

@@ -27,6 +27,7 @@ from headway.preparation import (
     Prepared,
     build_criterion,
     build_model,
+    build_stream,
     check_data,
     prepare,
     read_tables,
@@ -129,6 +130,7 @@ class _Ready:
     model: nn.Module
     criterion: nn.Module
     inference: Inference
+    stream: BatchStream
 
 
 def _build(work: _Work, seed: int) -> _Ready:
@@ -144,7 +146,8 @@ def _build(work: _Work, seed: int) -> _Ready:
         work.recipe.training.per_device_eval_batch_size,
         lambda: work.request.check(saved=f"What was saved before is whole. Go on with: {work.resume_command}"),
     )
-    return _Ready(model, build_criterion(work.recipe, work.prepared), inference)
+    stream = build_stream(work.recipe, work.prepared, work.backbone.tokenizer, seed=seed)
+    return _Ready(model, build_criterion(work.recipe, work.prepared), inference, stream)
 
 
 def _check_metric(work: _Work, ready: _Ready) -> None:
@@ -168,15 +171,7 @@ def _train_one(run: RunDir, work: _Work, seed: int, ready: _Ready) -> None:
     if not run.before.exists():
         write_json(run.before, _before(work, inference, scored_splits))
 
-    stream = BatchStream(
-        prepared.features["train"],
-        task,
-        backbone.tokenizer,
-        training=recipe.training,
-        optimization=recipe.optimization,
-        seed=seed,
-    )
-    module = TrainingModule(task, model, criterion, stream=stream, optimization=recipe.optimization, seed=seed)
+    module = TrainingModule(task, model, criterion, stream=ready.stream, optimization=recipe.optimization, seed=seed)
     metric = recipe.training.metric_for_best_model or task.main_metric
     fitted = fit(
         module,
