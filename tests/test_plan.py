@@ -119,6 +119,8 @@ def test_what_would_stop_the_training_stops_the_plan(recipe_of: Any) -> None:
         plan(recipe_of(data={"train": "nowhere.csv"}))
     with pytest.raises(RecipeError, match="class_weights"):
         plan(recipe_of(optimization={"class_weights": {"neutral": 2.0}}))
+    with pytest.raises(RecipeError, match="'sgd' does not take 'momentun'"):
+        plan(recipe_of(optimization={"optimizer": {"name": "sgd", "momentun": 0.9}}))
 
 
 def test_a_line_through_two_measurements() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from headway.data.token_cache import cache_folder, open_or_build
-from headway.errors import DataError, StoppedError
+from headway.errors import DataError, RecipeError, StoppedError
 from headway.importing import Choice
 from headway.metrics.own import Metric
 from headway.models.backbone import load_backbone
@@ -28,6 +28,7 @@ from headway.preparation import (
 )
 from headway.recipe import Recipe
 from headway.tasks.base import Limits
+from headway.training.options import OptimizationOptions
 from headway.types import Features
 
 
@@ -249,3 +250,11 @@ def test_a_stop_during_preparation(reviews_csv: Path, tokenizer: Any) -> None:
     recipe = recipe_for(reviews_csv, validation=None, max_length=11)
     with pytest.raises(StoppedError):
         prepare(recipe, read_tables(recipe), tokenizer, stop_check=stop)
+
+
+def test_an_optimizer_that_cannot_be_built_is_found_by_the_check(reviews_csv: Path, tokenizer: Any) -> None:
+    recipe = recipe_for(reviews_csv)
+    assert check_recipe(recipe, tokenizer)[0] == {"train": 36, "validation": 4}
+    wrong = OptimizationOptions.model_validate({"optimizer": {"name": "sgd", "momentum": -1}})
+    with pytest.raises(RecipeError, match=r"optimization\.optimizer: 'sgd' cannot be constructed: Invalid momentum"):
+        check_recipe(recipe.model_copy(update={"optimization": wrong}), tokenizer)

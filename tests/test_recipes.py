@@ -7,6 +7,7 @@ import pytest
 import headway
 from headway.preparation import check_recipe, read_tables
 from headway.recipe import Recipe, find_recipe, parse_yaml
+from headway.report import write_pages
 from headway.train import train
 
 RECIPES = sorted(path.stem for path in (Path(headway.__file__).parent / "recipes").glob("*.yaml"))
@@ -33,7 +34,7 @@ def test_it_opens_with_what_it_is_for(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_it_dry_runs(name: str, tiny_bert: Path, tmp_path: Path) -> None:
-    """The rows of the sample pass the check, and two steps of a tiny model write a whole run."""
+    """The rows of the sample pass the check, and two steps of a tiny model write a whole run with its pages."""
     overrides = {
         "model.model_name_or_path": str(tiny_bert),
         "training.max_steps": 2,
@@ -47,6 +48,9 @@ def test_it_dry_runs(name: str, tiny_bert: Path, tmp_path: Path) -> None:
     metrics = train(recipe, output_dir=tmp_path / name)
     assert metrics["last_step"] == 2
     assert metrics["metrics"]["validation"]
+    page = write_pages(tmp_path / name).read_text(encoding="utf-8")
+    assert name in page
+    assert "</html>" in page
 
 
 @pytest.mark.slow

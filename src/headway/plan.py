@@ -23,10 +23,17 @@ from torch import Tensor, nn
 from headway.data.batching import epoch_batches, sorted_batches
 from headway.data.token_cache import TokenCache
 from headway.models.backbone import load_backbone
-from headway.preparation import Prepared, build_criterion, build_model, prepare, read_tables, token_statistics
+from headway.preparation import (
+    Prepared,
+    build_criterion,
+    build_model,
+    build_stream,
+    prepare,
+    read_tables,
+    token_statistics,
+)
 from headway.recipe import Recipe
 from headway.training.fit import check_trainer_arguments, device_of, precision
-from headway.training.loaders import BatchStream
 from headway.training.optimization import build_optimizer
 from headway.types import Batch
 
@@ -134,14 +141,7 @@ class _Measured:
         self._model = model.to(self.device).train()
         self._criterion = build_criterion(recipe, prepared).to(self.device)
         self._optimizer = build_optimizer(model, recipe.optimization)
-        self.stream = BatchStream(
-            prepared.features["train"],
-            prepared.task,
-            tokenizer,
-            training=recipe.training,
-            optimization=recipe.optimization,
-            seed=recipe.training.seeds[0],
-        )
+        self.stream = build_stream(recipe, prepared, tokenizer, seed=recipe.training.seeds[0])
         self._costs = self._batch_costs()
         self.padded_tokens = int(sum(self._costs[epoch][number].tokens for epoch, number in self._positions()))
         self.peak_memory: dict[str, float] = {}

@@ -24,10 +24,13 @@ from headway.errors import DataError
 from headway.importing import Choice
 from headway.inference import encode_table
 from headway.models.backbone import Backbone
+from headway.models.estimators import is_estimator
 from headway.models.losses import build_loss
 from headway.models.windows import WindowedModel
 from headway.recipe import Recipe
 from headway.tasks.base import Limits, Task
+from headway.training.loaders import BatchStream
+from headway.training.trial import check_layers, check_optimization
 
 logger = logging.getLogger(__name__)
 
@@ -133,8 +136,14 @@ def features_of(
 
 
 def build_model(recipe: Recipe, prepared: Prepared, backbone: Backbone) -> nn.Module:
-    """Return the task's model; where texts are read in windows, wrapped so that their scores become one."""
+    """Return the task's model; where texts are read in windows, wrapped so that their scores become one.
+
+    Raises:
+        RecipeError: an option does not suit the model.
+    """
     model = prepared.task.build_model(backbone)
+    if not is_estimator(recipe.model.head.name):
+        check_layers(model, recipe.optimization, recipe.training)
     if recipe.data.truncation == "window" and not prepared.task.joins_windows:
         return WindowedModel(model, pooling=recipe.data.window_pooling)
     return model
@@ -153,15 +162,34 @@ def build_criterion(recipe: Recipe, prepared: Prepared) -> nn.Module:
     )
 
 
+def build_stream(recipe: Recipe, prepared: Prepared, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> BatchStream:
+    """Return the training batches of one seed.
+
+    Raises:
+        RecipeError: optimizer or schedule cannot be used over as many steps as there are batches for.
+    """
+    stream = BatchStream(
+        prepared.features["train"],
+        prepared.task,
+        tokenizer,
+        training=recipe.training,
+        optimization=recipe.optimization,
+        seed=seed,
+    )
+    check_optimization(recipe.optimization, stream)
+    return stream
+
+
 def check_recipe(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> tuple[dict[str, int], Report]:
     """Return the number of rows of each split, and what is wrong or suspicious with them.
 
     Raises:
         DataError: the rows cannot even be read.
-        RecipeError: what the recipe names for them (loss, class weights) does not suit them.
+        RecipeError: what the recipe names for them (loss, class weights, optimizer, schedule) does not suit them.
     """
     prepared = prepare(recipe, read_tables(recipe), tokenizer)
     build_criterion(recipe, prepared)
+    build_stream(recipe, prepared, tokenizer, seed=0)
     report = check_data(prepared)
     return {name: len(table) for name, table in prepared.tables.items()}, report
 

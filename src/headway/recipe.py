@@ -43,6 +43,7 @@ ALIASES = {
     "evaluation_strategy": "training.eval_steps (empty evaluates after each epoch)",
     "eval_strategy": "training.eval_steps (empty evaluates after each epoch)",
     "save_strategy": "training.save_steps",
+    "optim": "optimization.optimizer",
     "scheduler": "optimization.lr_scheduler_type",
     "warmup": "optimization.warmup_ratio",
     "max_seq_length": "data.max_length",
@@ -108,6 +109,12 @@ class Recipe(Options):
         needing = [name for name, is_set in chosen.items() if is_set]
         if self.data.validation is None and needing:
             raise ValueError(f"{needing[0]} needs validation rows; set data.validation, or leave the option out")
+        return self
+
+    @model_validator(mode="after")
+    def _unfreezes_what_is_not_frozen(self) -> Self:
+        if self.training.gradual_unfreezing and self.model.freeze != "none":
+            raise ValueError("training.gradual_unfreezing trains all layers in the end; set model.freeze: none")
         return self
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ from headway.preparation import (
     Prepared,
     build_criterion,
     build_model,
+    build_stream,
     token_statistics,
 )
 from headway.recipe import Recipe
@@ -59,6 +60,7 @@ class Ready:
     model: nn.Module
     criterion: nn.Module
     inference: Inference
+    stream: BatchStream
 
 
 def build(work: Work, seed: int) -> Ready:
@@ -74,7 +76,8 @@ def build(work: Work, seed: int) -> Ready:
         work.recipe.training.per_device_eval_batch_size,
         lambda: work.request.check(saved=f"What was saved before is whole. Go on with: {work.resume_command}"),
     )
-    return Ready(model, build_criterion(work.recipe, work.prepared), inference)
+    stream = build_stream(work.recipe, work.prepared, work.backbone.tokenizer, seed=seed)
+    return Ready(model, build_criterion(work.recipe, work.prepared), inference, stream)
 
 
 def encoded_once(work: Work) -> Work:
@@ -188,16 +191,8 @@ def _learn(run: RunDir, work: Work, seed: int, ready: Ready) -> Fitted:
         features = prepared.features["train"]
         fit_estimator(fits_at_once, ready.inference, features, seed=seed, stop_check=ready.inference.stop_check)
         return Fitted(best_step=0, last_step=0, is_stopped_early=False)
-    stream = BatchStream(
-        prepared.features["train"],
-        task,
-        work.backbone.tokenizer,
-        training=recipe.training,
-        optimization=recipe.optimization,
-        seed=seed,
-    )
     module = TrainingModule(
-        task, ready.model, ready.criterion, stream=stream, optimization=recipe.optimization, seed=seed
+        task, ready.model, ready.criterion, stream=ready.stream, optimization=recipe.optimization, seed=seed
     )
     metric = recipe.training.metric_for_best_model or task.main_metric
     return fit(

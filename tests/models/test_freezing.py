@@ -5,7 +5,11 @@ import torch
 from transformers import AutoModel
 
 from headway.errors import RecipeError
-from headway.models.freezing import freeze
+from headway.importing import Choice
+from headway.models.backbone import load_backbone
+from headway.models.freezing import freeze, parts_of
+from headway.models.options import KINDS, ModelOptions
+from headway.models.windows import WindowedModel
 
 FAMILIES = {
     "bert": "encoder.layer.", "distilbert": "transformer.layer.", "roberta": "encoder.layer.",
@@ -82,3 +86,36 @@ def test_albert_freezes_its_embeddings_or_all(tiny_folders):
     assert frozen_names(model)
     freeze(model, how="all")
     assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def names_of_parts(model):
+    """Return the names of the parameters of each part, from the bottom up."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    parts = parts_of(model, option="a.b", instead="Use c")
+    return [{names[id(one)] for module in part for one in module.parameters()} for part in parts]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_parts_of_a_body_from_the_bottom_up(tiny_folders, family):
+    embeddings, *layers = names_of_parts(AutoModel.from_pretrained(tiny_folders(family)))
+    assert any("embed" in name or name.startswith("shared") for name in embeddings)
+    assert len(layers) == 2
+    for number, names in enumerate(layers):
+        assert names
+        assert all(name.startswith(f"{FAMILIES[family]}{number}.") for name in names)
+
+
+@pytest.mark.parametrize(("kind", "head"), [*((kind, "default") for kind in KINDS), ("sequence-classification", "mlp")])
+def test_the_body_is_found_under_any_head_and_in_windows(tiny_folders, kind, head):
+    options = ModelOptions(model_name_or_path=str(tiny_folders("bert")), head=Choice(name=head))
+    model = load_backbone(options).build(kind, num_labels=2 if "classification" in kind else 0).model
+    for one in (model, WindowedModel(model, pooling="attention")):
+        embeddings, *layers = names_of_parts(one)
+        assert all("embeddings." in name for name in embeddings)
+        assert [{name.partition("layer.")[2][0] for name in names} for names in layers] == [{"0"}, {"1"}]
+
+
+@pytest.mark.parametrize(("family", "message"), [("albert", "share their weights"), ("longformer", "not known for")])
+def test_layers_that_cannot_be_told_apart_are_named(tiny_folders, family, message):
+    with pytest.raises(RecipeError, match=rf"a\.b: .*{message}.* Use c"):
+        parts_of(AutoModel.from_pretrained(tiny_folders(family)), option="a.b", instead="Use c")

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from transformers import BertConfig, BertForSequenceClassification, get_scheduler
 
 from headway.errors import RecipeError
 from headway.training.optimization import build_optimizer, build_schedule, parameter_groups, warmup_steps
-from headway.training.options import OptimizationOptions
+from headway.training.options import ADAM_FAMILY, OPTIMIZERS, SCHEDULES, OptimizationOptions
 
 PEAK, TOTAL, PER_EPOCH = 0.1, 20, 5
 
@@ -117,13 +118,22 @@ def test_warmup_steps_win_over_their_ratio(given: dict[str, Any], expected: int)
     assert warmup_steps(OptimizationOptions(**given), TOTAL) == expected
 
 
-def test_biases_and_normalisation_are_not_decayed() -> None:
+def bert(num_layers: int = 1) -> BertForSequenceClassification:
     config = BertConfig(
-        vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, num_labels=2
+        vocab_size=10,
+        hidden_size=8,
+        num_hidden_layers=num_layers,
+        num_attention_heads=2,
+        intermediate_size=8,
+        num_labels=2,
     )
-    model = BertForSequenceClassification(config)
+    return BertForSequenceClassification(config)
+
+
+def test_biases_and_normalisation_are_not_decayed() -> None:
+    model = bert()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    decayed, plain = parameter_groups(model, weight_decay=0.3)
+    decayed, plain = parameter_groups(model, OptimizationOptions(weight_decay=0.3))
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.3, 0.0)
     found = {names[id(parameter)] for parameter in plain["params"]}
     assert found == {name for name in names.values() if name.endswith("bias") or "LayerNorm" in name}
@@ -137,14 +147,14 @@ def test_normalisation_is_known_by_its_class_and_by_its_name() -> None:
             self.weight = nn.Parameter(torch.ones(3))
 
     model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), nn.BatchNorm1d(3), nn.GroupNorm(1, 3), OwnRmsNorm())
-    decayed, _ = parameter_groups(model, weight_decay=0.1)
+    decayed, _ = parameter_groups(model, OptimizationOptions(weight_decay=0.1))
     assert [id(one) for one in decayed["params"]] == [id(model[0].weight)]
 
 
 def test_frozen_parameters_are_left_out_and_none_at_all_is_an_error() -> None:
     model = nn.Linear(3, 3)
     model.bias.requires_grad = False
-    (only,) = parameter_groups(model, weight_decay=0.1)
+    (only,) = parameter_groups(model, OptimizationOptions(weight_decay=0.1))
     assert [id(one) for one in only["params"]] == [id(model.weight)]
     model.weight.requires_grad = False
     with pytest.raises(RecipeError, match=r"model\.freeze leaves no parameter to train"):
@@ -171,3 +181,87 @@ def test_a_step_is_that_of_adamw() -> None:
             its.step()
     torch.testing.assert_close(model.weight, theirs.weight)
     torch.testing.assert_close(model.bias, theirs.bias)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_is_that_of_torchs_optimizer(name: str) -> None:
+    torch.manual_seed(0)
+    model, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
+    theirs.load_state_dict(model.state_dict())
+    adam = {"adam_beta1": 0.8, "adam_epsilon": 0.1} if name in ADAM_FAMILY else {}
+    choice = {"name": name, "maximize": True}
+    options = OptimizationOptions.model_validate(
+        {"optimizer": choice, "learning_rate": 0.01, "weight_decay": 0.1, **adam}
+    )
+    optimizer = build_optimizer(model, options)
+    groups = [{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias], "weight_decay": 0.0}]
+    own = {"betas": (0.8, 0.999), "eps": 0.1} if adam else {}
+    reference = getattr(torch.optim, OPTIMIZERS[name].rpartition(".")[2])(groups, lr=0.01, maximize=True, **own)
+    rows = torch.randn(4, 3)
+    for _ in range(5):
+        for one, its in ((model, optimizer), (theirs, reference)):
+            its.zero_grad()
+            one(rows).square().sum().backward()
+            its.step()
+    torch.testing.assert_close(model.weight, theirs.weight)
+    torch.testing.assert_close(model.bias, theirs.bias)
+
+
+def layer_rates(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, set[float]]:
+    """Return the learning rates of each part of a BERT."""
+    rates = {id(one): group["lr"] for group in optimizer.param_groups for one in group["params"]}
+    found: dict[str, set[float]] = {}
+    for name, parameter in model.named_parameters():
+        part = name.split("layer.")[1][0] if "layer." in name else name.removeprefix("bert.").partition(".")[0]
+        found.setdefault(part, set()).add(rates.pop(id(parameter)))
+    assert not rates
+    return found
+
+
+def test_each_layer_learns_slower_than_the_one_above_it() -> None:
+    model = bert(num_layers=3)
+    options = OptimizationOptions(learning_rate=PEAK, layerwise_lr_decay=0.5, weight_decay=0.3)
+    optimizer = build_optimizer(model, options)
+    full, half = {PEAK}, {PEAK / 2}
+    expected = {"classifier": full, "pooler": full, "2": full, "1": half, "0": {PEAK / 4}, "embeddings": {PEAK / 8}}
+    assert layer_rates(optimizer, model) == expected
+    # The first group is the one whose rate is logged.
+    assert optimizer.param_groups[0]["lr"] == PEAK
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0] * 4
+
+
+def test_without_decay_between_layers_all_learn_at_one_rate() -> None:
+    for decay in (None, 1.0):
+        optimizer = build_optimizer(bert(3), OptimizationOptions(layerwise_lr_decay=decay))
+        assert {group["lr"] for group in optimizer.param_groups} == {5e-5}
+    assert len(build_optimizer(bert(3), OptimizationOptions()).param_groups) == 2
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_keeps_the_layers_apart(name: str) -> None:
+    warmup = 0 if name in ("constant", "reduce_lr_on_plateau") else 3
+    options = OptimizationOptions(
+        learning_rate=PEAK, layerwise_lr_decay=0.5, lr_scheduler_type=name, warmup_steps=warmup
+    )
+    optimizer = build_optimizer(bert(num_layers=2), options)
+    schedule = build_schedule(optimizer, options, total_steps=TOTAL, steps_per_epoch=PER_EPOCH)
+    seen = []
+    for _ in range(TOTAL):
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == pytest.approx([share * rates[0] for share in (1, 1, 0.5, 0.5, 0.25, 0.25)], rel=1e-6)
+        seen.append(rates[0])
+        optimizer.step()
+        schedule.step(1.0) if isinstance(schedule, ReduceLROnPlateau) else schedule.step()
+    assert max(seen) == pytest.approx(PEAK, rel=0.02)
+    assert (len(set(seen)) > 1) == (name != "constant")
+
+
+def test_a_schedule_of_ones_own_gets_the_numbers_that_it_names() -> None:
+    kwargs = {"max_lr": PEAK, "anneal_strategy": "linear", "pct_start": 0.5, "final_div_factor": 1.0}
+    found = rates(lr_scheduler_type="torch.optim.lr_scheduler.OneCycleLR", lr_scheduler_kwargs=kwargs)
+    # Torch's schedule of 20 steps rises over its first half, in equal steps.
+    assert found[:10] == pytest.approx([PEAK / 25 + (PEAK - PEAK / 25) * t / 9 for t in range(10)])
+    milestones = rates(
+        lr_scheduler_type="torch.optim.lr_scheduler.MultiStepLR", lr_scheduler_kwargs={"milestones": [2, 5]}
+    )
+    assert milestones == pytest.approx([PEAK] * 2 + [PEAK / 10] * 3 + [PEAK / 100] * 15)

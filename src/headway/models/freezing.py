@@ -1,4 +1,4 @@
-"""Freezing: which of the pretrained weights training leaves as they are.
+"""Freezing: which of the pretrained weights training leaves as they are; and which layers a model has, bottom to top.
 
 With ``freeze: n`` dropout stays on in the frozen layers: the layers above are then trained on the same noisy inputs as
 in ordinary fine-tuning, and n only decides what moves. With ``freeze: all`` the backbone is a fixed function, so it
@@ -12,6 +12,7 @@ from collections.abc import Collection
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from headway.errors import RecipeError
 
@@ -48,28 +49,54 @@ def freeze(base: Any, *, how: str | int, new_parameters: Collection[str] = ()) -
         part.requires_grad_(False)
 
 
-def _bottom(base: Any, number: int) -> list[nn.Module]:
-    family = base.config.model_type
-    modules = dict(base.named_modules())
-    embeddings = [modules[name] for name in _EMBEDDINGS if name in modules]
+def parts_of(model: nn.Module, *, option: str, instead: str) -> list[list[nn.Module]]:
+    """Return the parts of the pretrained body of ``model`` from the bottom up: the embeddings, then each layer.
+
+    What stands above the layers (a pooler, a last normalisation, a decoder, a head) is in no part.
+
+    Args:
+        model: a transformers model, or any module around one (a head, windows).
+        option: the recipe key that asks for layers, for the message (``model.freeze``).
+        instead: what to do where they cannot be told apart, for the message.
+
+    Raises:
+        RecipeError: the model's family is not known here, or its layers are one.
+    """
+    found = next((one for one in model.modules() if isinstance(one, PreTrainedModel)), None)
+    if found is None:
+        raise RecipeError(f"{option}: the model of this task is not built on one of transformers. {instead}.")
+    body: Any = found.base_model
+    family = body.config.model_type
     if family in _SHARED:
-        if number:
-            raise RecipeError(
-                f"model.freeze: the layers of {family} share their weights, so {number} of them cannot be frozen. "
-                "Use 0 (the embeddings), all or none."
-            )
-        return embeddings
+        raise RecipeError(
+            f"{option}: the layers of {family} share their weights, so they cannot be treated one by one. {instead}."
+        )
     if family not in _LAYERS:
         raise RecipeError(
-            f"model.freeze: which layers are the lowest is not known for {family!r} models. Use all or none, or one of "
+            f"{option}: which layers are the lowest is not known for {family!r} models. {instead}, or choose one of "
             f"{', '.join(sorted(_LAYERS))}."
         )
-    layers = list(modules[_LAYERS[family]].children())
-    if number > len(layers):
+    layers = body.get_submodule(_LAYERS[family]).children()
+    return [_embeddings(body), *([layer] for layer in layers)]
+
+
+def _embeddings(body: Any) -> list[nn.Module]:
+    modules = dict(body.named_modules())
+    return [modules[name] for name in _EMBEDDINGS if name in modules]
+
+
+def _bottom(base: Any, number: int) -> list[nn.Module]:
+    is_shared = base.config.model_type in _SHARED
+    if is_shared and not number:
+        return _embeddings(base)
+    instead = "Use 0 (the embeddings), all or none" if is_shared else "Use all or none"
+    parts = parts_of(base, option="model.freeze", instead=instead)
+    num_layers = len(parts) - 1
+    if number > num_layers:
         raise RecipeError(
-            f"model.freeze is {number}, but the model has {len(layers)} layers. Use 0 to {len(layers)}, or all."
+            f"model.freeze is {number}, but the model has {num_layers} layers. Use 0 to {num_layers}, or all."
         )
-    return [*embeddings, *layers[:number]]
+    return [module for part in parts[: number + 1] for module in part]
 
 
 def _stay_in_prediction(module: nn.Module, inputs: Any) -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.tensorboard import SummaryWriter
 
 from headway.errors import RecipeError, StoppedError, did_you_mean
+from headway.models.freezing import parts_of
 from headway.training.checkpoint import WholeCheckpointIO, best_path, prune, resume_path
 from headway.training.module import TrainingModule
 from headway.training.options import TrainingOptions
@@ -44,6 +46,46 @@ class StepCallback(L.Callback):
 
     def after_step(self, trainer: L.Trainer, module: TrainingModule, step: int) -> None:
         """Act after optimizer step ``step``, counted from 1."""
+
+
+class GradualUnfreezing(L.Callback):
+    """Trains the head and the top layer in the first epoch, and one layer more from the top in each further epoch.
+
+    Howard and Ruder 2018, Universal Language Model Fine-tuning for Text Classification, arXiv:1801.06146. Which layers
+    move is a function of the position in the stream of batches, so a resumed run goes on exactly. The others have no
+    gradient at all, and an optimizer passes over what has none.
+    """
+
+    def __init__(self) -> None:
+        self._layers: list[list[nn.Parameter]] = []
+        """Parameters of each layer from the top, the embeddings with the lowest."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Find the layers."""
+        assert isinstance(pl_module, TrainingModule)
+        parts = parts_of(pl_module.model, option="training.gradual_unfreezing", instead="Set it to false")
+        embeddings, lowest, *others = [
+            [one for module in part for one in module.parameters() if one.requires_grad] for part in parts
+        ]
+        self._layers = [*reversed(others), lowest + embeddings]
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Let the layers move whose epoch has come."""
+        assert isinstance(pl_module, TrainingModule)
+        # The position counts this batch already.
+        epoch = (pl_module.stream.position - 1) // pl_module.stream.batches_per_epoch
+        self._train(epoch + 1)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the model as it came."""
+        self._train(len(self._layers))
+
+    def _train(self, number: int) -> None:
+        for depth, layer in enumerate(self._layers):
+            for parameter in layer:
+                parameter.requires_grad_(depth < number)
 
 
 class History(StepCallback):

@@ -18,7 +18,7 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 
 from headway.errors import HeadwayError, MemoryExceededError, RecipeError, RunError
-from headway.training.callbacks import Evaluation, History, Saving, load_best
+from headway.training.callbacks import Evaluation, GradualUnfreezing, History, Saving, load_best
 from headway.training.checkpoint import WholeCheckpointIO, newest_whole, prune
 from headway.training.module import TrainingModule
 from headway.training.options import TrainingOptions
@@ -123,10 +123,9 @@ def fit(
     is_done = start_step >= module.stream.total_steps or evaluation.is_stopped_early
     if not is_done:
         _check_room(module, paths.checkpoints)
+        callbacks = [history, evaluation, saving, *([GradualUnfreezing()] if options.gradual_unfreezing else [])]
         with _quiet():
-            trainer = _trainer(
-                options, trainer_arguments, [history, evaluation, saving], accumulation=module.stream.accumulation
-            )
+            trainer = _trainer(options, trainer_arguments, callbacks, accumulation=module.stream.accumulation)
         if checkpoint is not None:
             logger.info("Resuming from step %d of %d.", start_step, module.stream.total_steps)
         # transformers loads models in evaluation mode and Lightning keeps the mode it finds: without this, no dropout.

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from headway.errors import did_you_mean
 from headway.importing import Choice
 from headway.types import Options
 
-Schedule = Literal[
+OPTIMIZERS = {
+    "adamw": "torch.optim.AdamW",
+    "adam": "torch.optim.Adam",
+    "nadam": "torch.optim.NAdam",
+    "radam": "torch.optim.RAdam",
+    "adamax": "torch.optim.Adamax",
+    "adafactor": "torch.optim.Adafactor",
+    "rmsprop": "torch.optim.RMSprop",
+    "sgd": "torch.optim.SGD",
+}
+"""Short name -> class of every optimizer that is known by one."""
+
+ADAM_FAMILY = ("adamw", "adam", "nadam", "radam", "adamax")
+"""The optimizers that `adam_beta1`, `adam_beta2` and `adam_epsilon` are for."""
+
+SCHEDULES = (
     "linear",
     "cosine",
     "cosine_with_restarts",
@@ -20,6 +36,23 @@ Schedule = Literal[
     "step",
     "one_cycle",
     "reduce_lr_on_plateau",
+)
+
+
+def _known_or_own(name: str) -> str:
+    if name not in SCHEDULES and "." not in name:
+        raise ValueError(
+            f"there is no such schedule.{did_you_mean(name, SCHEDULES)} Use one of {', '.join(SCHEDULES)}, or the "
+            "import path of your own class (my_module.MyClass)"
+        )
+    return name
+
+
+Schedule = Annotated[
+    str,
+    AfterValidator(_known_or_own),
+    # Editors offer the names, and let the import path of a class of the user's own pass.
+    WithJsonSchema({"anyOf": [{"enum": list(SCHEDULES)}, {"type": "string", "pattern": r"\."}]}),
 ]
 
 WITHOUT_WARMUP = {
@@ -32,23 +65,31 @@ WITHOUT_WARMUP = {
 class OptimizationOptions(Options):
     """How the weights are moved: loss, optimizer and learning-rate schedule."""
 
+    optimizer: Choice = Choice(name="adamw")
+    """What moves the weights: `adamw`, `adam`, `nadam`, `radam`, `adamax`, `adafactor`, `rmsprop`, `sgd`, or the import
+    path of your own torch.optim.Optimizer. Options stand beside the name: {name: sgd, momentum: 0.9}."""
     learning_rate: float = Field(5e-5, gt=0)
-    """Peak learning rate of AdamW."""
+    """Peak learning rate."""
+    layerwise_lr_decay: float | None = Field(None, gt=0, le=1)
+    """Factor of the learning rate from each layer to the one below it: the head and the top layer learn at
+    `learning_rate`, the embeddings slowest. Empty: all at the same."""
     weight_decay: float = Field(0.0, ge=0)
-    """Decoupled weight decay; biases and normalisation weights are never decayed."""
+    """Weight decay, in the optimizer's own way (`adamw`: decoupled); biases and normalisation weights are never
+    decayed."""
     adam_beta1: float = Field(0.9, ge=0, lt=1)
-    """Decay of AdamW's first moment."""
+    """Decay of the first moment; for the Adam family (`adamw`, `adam`, `nadam`, `radam`, `adamax`)."""
     adam_beta2: float = Field(0.999, ge=0, lt=1)
-    """Decay of AdamW's second moment."""
+    """Decay of the second moment; for the Adam family."""
     adam_epsilon: float = Field(1e-8, gt=0)
-    """Term that keeps AdamW's division finite."""
+    """Term that keeps the division finite; for the Adam family."""
     max_grad_norm: float = Field(1.0, ge=0)
     """Gradients are scaled down to this L2 norm; 0 leaves them as they are."""
     gradient_accumulation_steps: int = Field(1, ge=1)
     """Batches whose gradients are added up before one optimizer step."""
     lr_scheduler_type: Schedule = "linear"
-    """Shape of the learning rate over the run, by the names of transformers, plus `step` and `one_cycle`."""
-    lr_scheduler_kwargs: dict[str, bool | int | float] = Field(default_factory=dict)
+    """Shape of the learning rate over the run, by the names of transformers, plus `step` and `one_cycle`; or the import
+    path of your own torch.optim.lr_scheduler.LRScheduler."""
+    lr_scheduler_kwargs: dict[str, bool | int | float | str | list[int | float]] = Field(default_factory=dict)
     """Further arguments of the schedule (`num_cycles`, `power`; `step_size` in epochs and `gamma` for `step`)."""
     warmup_ratio: float = Field(0.0, ge=0, lt=1)
     """Share of all optimizer steps over which the learning rate rises from 0."""
@@ -60,6 +101,24 @@ class OptimizationOptions(Options):
     """Weight of each label in the loss: `balanced` (rows / (labels x rows of the label)) or label -> weight."""
     label_smoothing_factor: float = Field(0.0, ge=0, lt=1)
     """Share of each target that is spread evenly over all labels."""
+
+    @model_validator(mode="after")
+    def _sets_what_the_optimizer_has(self) -> OptimizationOptions:
+        name = self.optimizer.name
+        elsewhere = {"lr": "learning_rate", "weight_decay": "weight_decay"}
+        if name in ADAM_FAMILY:
+            elsewhere |= {"betas": "adam_beta1 and optimization.adam_beta2", "eps": "adam_epsilon"}
+        else:
+            own = {"adam_beta1", "adam_beta2", "adam_epsilon"}
+            for option in self.model_dump(include=own, exclude_defaults=True):
+                raise ValueError(
+                    f"{option} is not for the optimizer {name!r}; leave it out, and write options of the optimizer's "
+                    "own beside its name"
+                )
+        for option, place in elsewhere.items():
+            if option in self.optimizer.options:
+                raise ValueError(f"optimizer does not take {option!r}; set optimization.{place}")
+        return self
 
     @model_validator(mode="after")
     def _warms_up_what_can_rise(self) -> OptimizationOptions:
@@ -91,6 +150,9 @@ class TrainingOptions(Options):
     """Optimizer steps between two resume checkpoints; one is also written at each evaluation."""
     logging_steps: int = Field(10, ge=1)
     """Optimizer steps between two logged values of loss and learning rate."""
+    gradual_unfreezing: bool = False
+    """Train the head and the top layer in the first epoch, and in each further epoch one more layer from the top; the
+    embeddings join with the lowest layer."""
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     """One run for each seed; more than one gives mean, deviation and interval."""
     metric_for_best_model: str | None = None
