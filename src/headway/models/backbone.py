@@ -25,6 +25,7 @@ from headway.models.freezing import freeze
 from headway.models.heads import HeadedModel
 from headway.models.location import EMBEDDED_SHA256, locate
 from headway.models.options import KINDS, ModelOptions
+from headway.models.reinitialising import reinitialize
 from headway.models.safe_loading import (
     Loaded,
     check_finite,
@@ -125,6 +126,7 @@ class Backbone:
             if options.freeze != "none" or options.adapter is not None:
                 # The gradient forced on the embeddings' output would run back through frozen layers for nothing.
                 loaded.model.disable_input_require_grads()
+        reinitialize(loaded.model, number=options.reinit_layers)
         freeze(body, how=options.freeze, new_parameters={name.removeprefix(prefix) for name in new})
         if options.adapter is not None:
             # The head above the body, and a pooler in it that no one pretrained.
@@ -228,6 +230,11 @@ def _check_head(options: ModelOptions, kind: str, *, num_layers: int) -> None:
     """Complain of a head, of a pooling or an adapter that does not suit this kind of model."""
     if options.adapter is not None and options.freeze != "none":
         raise RecipeError("model.freeze: an adapter leaves all pretrained weights as they are. Set it to none.")
+    if options.reinit_layers and (options.freeze == "all" or options.adapter is not None):
+        raise RecipeError(
+            "model.reinit_layers: layers drawn anew must be trained, which model.freeze: all and an adapter prevent. "
+            "Set it to 0."
+        )
     if options.adapter is not None and kind in ("masked-lm", "pretraining"):
         raise RecipeError("model.adapter: core training changes the core itself. Leave it out.")
     has_own_head = options.head.name != "default"

@@ -51,6 +51,10 @@ class ModelOptions(Options):
     freeze: Literal["none", "all"] | Annotated[int, Field(strict=True, ge=0)] = "none"
     """Which pretrained weights stay as they are: `none`, `all`, or a number n: the embeddings and first n layers."""
 
+    reinit_layers: int = Field(default=0, ge=0)
+    """Number of layers from the top whose weights are drawn anew, with the pooler, before training: steadier on small
+    data (Zhang et al. 2021, arXiv:2006.05987)."""
+
     adapter: Choice | None = None
     """Leave the pretrained weights as they are and train a few new ones beside them (needs headway[adapters]): `lora`,
     `dora` or `ia3`, with the options of peft: {name: lora, r: 8, lora_alpha: 16}. Saved as `adapter/` for peft, and
