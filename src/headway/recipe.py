@@ -162,6 +162,10 @@ class Recipe(Options):
             return recipe
         return recipe.model_copy(update={"data": recipe.data.relative_to(base)})
 
+    def changed(self, overrides: Mapping[str, Any]) -> Recipe:
+        """Return the recipe with dotted options changed; see `load` for what is raised."""
+        return Recipe.from_dict(_overridden(self.model_dump(mode="json"), overrides))
+
     def to_yaml(self) -> str:
         """Return the complete recipe, defaults included, as YAML that `load` reads back to an equal recipe."""
         return yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

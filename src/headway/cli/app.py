@@ -29,6 +29,7 @@ app = cyclopts.App(
 )
 for _name, _help in (
     ("train", "Train what a recipe describes."),
+    ("tune", "Try values of options, and keep the best."),
     ("evaluate", "Score a run on a labelled file."),
     ("predict", "Predict one text, a file, or standard input."),
     ("extract", "Find the entities in texts, and how they are related."),
@@ -52,7 +53,7 @@ app.command(searching)
 app.register_install_completion_command("--install_completion")
 
 VERBS = (
-    "train", "evaluate", "predict", "extract", "search", "check", "compare", "report", "init", "doctor", "runs",
+    "train", "tune", "evaluate", "predict", "extract", "search", "check", "compare", "report", "init", "doctor", "runs",
     "recipe",
 )  # fmt: skip
 
