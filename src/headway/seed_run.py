@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from headway.errors import RecipeError
 from headway.evaluate import Scored, prediction_lines, score, score_features
 from headway.files import read_json, sweep, write_json, write_text
 from headway.inference import Inference, LossMean
@@ -19,6 +20,7 @@ from headway.manifest import data_record, machine, model_record, versions
 from headway.models.adapters import has_adapter, save_and_merge
 from headway.models.backbone import Backbone
 from headway.models.saving import save_model
+from headway.predictor import Predictor
 from headway.preparation import (
     Prepared,
     build_criterion,
@@ -30,6 +32,7 @@ from headway.recipe import Recipe
 from headway.run_dir import RunDir
 from headway.tasks.base import Task
 from headway.training.callbacks import check_metric
+from headway.training.distillation import Teacher, check_pair
 from headway.training.estimators import estimator_of, fit_estimator
 from headway.training.fit import Fitted, Paths, device_of, fit, precision
 from headway.training.frozen import encode_once
@@ -49,6 +52,7 @@ class Work:
     backbone: Backbone
     request: StopRequest
     resume_command: str
+    teacher: Teacher | None = None
     simple_methods: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What the task's simple methods score, from the first seed on that needs it."""
 
@@ -96,6 +100,26 @@ def encoded_once(work: Work) -> Work:
         stop_check=inference.stop_check,
     )
     return replace(work, prepared=replace(work.prepared, features=features))
+
+
+def load_teacher(recipe: Recipe, backbone: Backbone) -> Teacher | None:
+    """Return the trained model that the recipe's own learns from, if it names one.
+
+    Raises:
+        HeadwayError: the teacher cannot be loaded, or has learnt something else, or reads other tokens.
+    """
+    options = recipe.optimization.distillation
+    if options is None:
+        return None
+    predictor = Predictor.load(options.teacher)
+    check_pair(recipe.task, predictor.task, run=options.teacher)
+    vocabularies = [one.backend_tokenizer.to_str() for one in (predictor.tokenizer, backbone.tokenizer)]
+    if vocabularies[0] != vocabularies[1]:
+        raise RecipeError(
+            f"optimization.distillation: {options.teacher} reads other tokens than {backbone.name}, so it cannot "
+            "answer the same batches. Choose a teacher and a student of one tokenizer."
+        )
+    return Teacher(predictor.task, predictor.inference.model, options)
 
 
 def check_metrics(work: Work, ready: Ready) -> None:
@@ -192,7 +216,13 @@ def _learn(run: RunDir, work: Work, seed: int, ready: Ready) -> Fitted:
         fit_estimator(fits_at_once, ready.inference, features, seed=seed, stop_check=ready.inference.stop_check)
         return Fitted(best_step=0, last_step=0, is_stopped_early=False)
     module = TrainingModule(
-        task, ready.model, ready.criterion, stream=ready.stream, optimization=recipe.optimization, seed=seed
+        task,
+        ready.model,
+        ready.criterion,
+        stream=ready.stream,
+        optimization=recipe.optimization,
+        seed=seed,
+        teacher=work.teacher,
     )
     metric = recipe.training.metric_for_best_model or task.main_metric
     return fit(

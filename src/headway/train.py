@@ -22,7 +22,7 @@ from headway.preparation import (
 )
 from headway.recipe import Recipe
 from headway.run_dir import RunDir
-from headway.seed_run import Work, build, check_metrics, encoded_once, train_one
+from headway.seed_run import Work, build, check_metrics, encoded_once, load_teacher, train_one
 from headway.tasks.base import Task
 from headway.training.estimators import check_estimator
 from headway.training.fit import check_trainer
@@ -74,7 +74,8 @@ def train(
                 "The data checks have remarks (%s); `headway check` and %s list them.",
                 *(", ".join(sorted({one.name for one in report.warnings})), run.checks),
             )
-        work = encoded_once(Work(resolved, prepared, backbone, request, _resume_command(run)))
+        teacher = load_teacher(resolved, backbone)
+        work = encoded_once(Work(resolved, prepared, backbone, request, _resume_command(run), teacher))
         seeds = recipe.training.seeds
         runs = {seed: run if len(seeds) == 1 else run.seed(seed) for seed in seeds}
         pending = [seed for seed in seeds if overwrite or not runs[seed].is_complete]

@@ -34,6 +34,7 @@ from headway.models.safe_loading import (
     load_weights,
     sha256_of_weights,
 )
+from headway.models.shortening import keep_layers
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class Backbone:
         """
         options = self.options
         has_own_head = options.head.name != "default"
-        _check_head(options, kind, num_layers=self.config.num_hidden_layers)
+        _check_head(options, kind, num_layers=options.num_hidden_layers or self.config.num_hidden_layers)
         config = self._configure(labels=labels, num_labels=num_labels, problem_type=problem_type)
         if kind == "features":
             # Kept with the model, for its vectors mean nothing under another pooling.
@@ -126,6 +127,8 @@ class Backbone:
             if options.freeze != "none" or options.adapter is not None:
                 # The gradient forced on the embeddings' output would run back through frozen layers for nothing.
                 loaded.model.disable_input_require_grads()
+        if options.num_hidden_layers is not None:
+            keep_layers(loaded.model, number=options.num_hidden_layers)
         reinitialize(loaded.model, number=options.reinit_layers)
         freeze(body, how=options.freeze, new_parameters={name.removeprefix(prefix) for name in new})
         if options.adapter is not None:

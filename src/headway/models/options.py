@@ -51,6 +51,10 @@ class ModelOptions(Options):
     freeze: Literal["none", "all"] | Annotated[int, Field(strict=True, ge=0)] = "none"
     """Which pretrained weights stay as they are: `none`, `all`, or a number n: the embeddings and first n layers."""
 
+    num_hidden_layers: int | None = Field(default=None, ge=1)
+    """Keep so many of the layers, evenly spread from the first to the last, for a smaller and faster model; empty keeps
+    all. Best under a teacher (`optimization.distillation`)."""
+
     reinit_layers: int = Field(default=0, ge=0)
     """Number of layers from the top whose weights are drawn anew, with the pooler, before training: steadier on small
     data (Zhang et al. 2021, arXiv:2006.05987)."""

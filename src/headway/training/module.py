@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from headway.errors import NonFiniteError
 from headway.tasks.base import Task
+from headway.training.distillation import Teacher
 from headway.training.loaders import BatchStream
 from headway.training.optimization import build_optimizer, build_schedule
 from headway.training.options import OptimizationOptions
@@ -31,10 +32,13 @@ class TrainingModule(L.LightningModule):
         stream: BatchStream,
         optimization: OptimizationOptions,
         seed: int,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
         self.task, self.model, self.criterion = task, model, criterion
         self.stream, self.optimization, self.seed = stream, optimization, seed
+        # No module: its weights are none of a checkpoint's.
+        self.teacher = teacher
         self.position = 0
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
@@ -52,7 +56,8 @@ class TrainingModule(L.LightningModule):
         Raises:
             NonFiniteError: the loss is NaN or infinite; no weight has been touched by it.
         """
-        loss = self.task.loss(self.task.forward(self.model, batch), batch, self.criterion)
+        criterion = self.criterion if self.teacher is None else self.teacher.beside(self.criterion, batch)
+        loss = self.task.loss(self.task.forward(self.model, batch), batch, criterion)
         if not torch.isfinite(loss):
             rows = ", ".join(str(features.row) for features in batch.features[:10])
             raise NonFiniteError(

@@ -62,6 +62,17 @@ WITHOUT_WARMUP = {
 """Schedules that begin at the full learning rate -> what to do where a warm-up is wanted."""
 
 
+class Distillation(Options):
+    """What is learnt from a teacher beside the labels."""
+
+    teacher: str = Field(min_length=1)
+    """A finished run of the same task, labels and tokenizer, which answers every batch."""
+    temperature: float = Field(2.0, gt=0)
+    """Softens both sides; above 1 the teacher's small probabilities count more."""
+    alpha: float = Field(0.5, ge=0, le=1)
+    """Weight of the distance to the teacher; the loss over the labels gets the rest."""
+
+
 class OptimizationOptions(Options):
     """How the weights are moved: loss, optimizer and learning-rate schedule."""
 
@@ -101,6 +112,8 @@ class OptimizationOptions(Options):
     """Weight of each label in the loss: `balanced` (rows / (labels x rows of the label)) or label -> weight."""
     label_smoothing_factor: float = Field(0.0, ge=0, lt=1)
     """Share of each target that is spread evenly over all labels."""
+    distillation: Distillation | None = None
+    """Learn from a trained model, too: {teacher: runs/large, temperature: 2, alpha: 0.5}."""
 
     @model_validator(mode="after")
     def _sets_what_the_optimizer_has(self) -> OptimizationOptions:
