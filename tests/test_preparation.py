@@ -65,6 +65,16 @@ def test_numbers_are_held_out_without_shares(tmp_path: Path) -> None:
     assert {name: len(table) for name, table in read_tables(recipe).items()} == {"train": 16, "validation": 4}
 
 
+def test_few_rows_of_each_label_are_learnt_from(reviews_csv: Path, tmp_path: Path) -> None:
+    tables = read_tables(recipe_for(reviews_csv, validation=0.25, max_train_rows_per_label=3))
+    assert sorted(tables["train"].column("label")) == ["bad"] * 3 + ["good"] * 3
+    assert len(tables["validation"]) == 10
+    several = tmp_path / "several.jsonl"
+    several.write_text('{"text": "a", "label": ["x"]}\n{"text": "b", "label": ["x", "y"]}\n')
+    with pytest.raises(RecipeError, match="no single label to be counted by"):
+        read_tables(recipe_for(several, validation=None, max_train_rows_per_label=3))
+
+
 def test_validation_may_be_a_file_or_none(reviews_csv: Path) -> None:
     assert len(read_tables(recipe_for(reviews_csv, validation=str(reviews_csv)))["validation"]) == 40
     assert list(read_tables(recipe_for(reviews_csv, validation=None))) == ["train"]

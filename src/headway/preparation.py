@@ -17,10 +17,10 @@ from transformers import PreTrainedTokenizerBase
 
 from headway.data.cache_files import cache_key
 from headway.data.findings import Report, TokenLoss
-from headway.data.split import split
+from headway.data.split import some_of_each, split
 from headway.data.table import Table
 from headway.data.token_cache import TokenCache, open_or_build
-from headway.errors import DataError
+from headway.errors import DataError, RecipeError
 from headway.importing import Choice
 from headway.inference import encode_table
 from headway.models.backbone import Backbone
@@ -63,9 +63,22 @@ def read_tables(recipe: Recipe) -> dict[str, Table]:
         )
     elif data.validation is not None:
         tables["validation"] = Table.read(data.validation, options=data, columns=columns, need_gold=True)
+    if data.max_train_rows_per_label is not None:
+        tables["train"] = _few(tables["train"], recipe)
     if data.test is not None:
         tables["test"] = Table.read(data.test, options=data, columns=columns, need_gold=True)
     return tables
+
+
+def _few(train: Table, recipe: Recipe) -> Table:
+    data, column = recipe.data, recipe.task.stratify_by or "group"
+    if column not in train.column_names or any(isinstance(value, list) for value in train.column(column)):
+        raise RecipeError(
+            "data.max_train_rows_per_label: rows of this task have no single label to be counted by. Leave it empty."
+        )
+    kept = some_of_each(train, column, most=data.max_train_rows_per_label or 1, seed=data.split_seed)
+    logger.info("Learning from %d of %d rows: data.max_train_rows_per_label.", len(kept), len(train))
+    return kept
 
 
 def prepare(

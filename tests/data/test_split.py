@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.data.split import split
+from headway.data.split import some_of_each, split
 from headway.data.table import Table
 from headway.errors import DataError
 
@@ -89,3 +89,14 @@ def test_an_impossible_share_is_refused(num_rows: int, share: float) -> None:
 def test_one_text_in_all_rows_cannot_be_split() -> None:
     with pytest.raises(DataError, match="too few different rows"):
         split(table_of(["a"] * 10, ["same"] * 10), share=0.5, seed=0, stratify_by="label")
+
+
+def test_some_of_each_label_drawn_by_the_seed_in_the_order_of_the_file() -> None:
+    table = table_of(["a"] * 20 + ["b"] * 3 + ["c"] * 8)
+    few = some_of_each(table, "label", most=4, seed=0)
+    assert Counter(few.column("label")) == {"a": 4, "b": 3, "c": 4}
+    assert rows_of(few) == sorted(rows_of(few))
+    assert rows_of(some_of_each(table, "label", most=4, seed=0)) == rows_of(few)
+    assert rows_of(some_of_each(table, "label", most=4, seed=1)) != rows_of(few)
+    # Fewer are a part of more, so a curve over them compares like with like.
+    assert set(rows_of(some_of_each(table, "label", most=2, seed=0))) < set(rows_of(few))

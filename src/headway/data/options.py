@@ -164,6 +164,9 @@ class DataOptions(ReadingOptions):
     """Which rows a `validation` share holds out; apart from `training.seeds`, so all seeds are scored on one split."""
     stratify: bool = True
     """Hold out the same share of every label, where the task has labels."""
+    max_train_rows_per_label: int | None = Field(None, ge=1)
+    """Learn from at most so many rows of each label (or group), drawn by `split_seed`; the others are not used. For few
+    examples, or for a curve of how much more data would help. Empty: all."""
 
     @model_validator(mode="after")
     def _windows_are_used_and_move_on(self) -> DataOptions:

@@ -66,6 +66,18 @@ def split(
     return table.select(train), table.select(sorted(held_out))
 
 
+def some_of_each(table: Table, column: str, *, most: int, seed: int) -> Table:
+    """Return at most ``most`` rows of each value of a column, drawn by the seed, in the order of the file."""
+    left: Counter[Hashable] = Counter()
+    kept = []
+    values = table.column(column)
+    for row in sorted(range(len(table)), key=lambda row: _rank(seed, row)):
+        if left[values[row]] < most:
+            left[values[row]] += 1
+            kept.append(row)
+    return table.select(sorted(kept))
+
+
 def _labels(table: Table, column: str | None) -> list[Hashable]:
     values = table.column(column) if column is not None else [None] * len(table)
     return [None] * len(table) if any(isinstance(value, list) for value in values) else values
