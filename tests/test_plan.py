@@ -145,3 +145,14 @@ def test_windows_are_counted_and_cost_what_they_hold(recipe_of: Any) -> None:
     assert head["training_tokens_with_padding"] < window["training_tokens_with_padding"]
     assert window["training_tokens_with_padding"] <= 2 * window["windows"]["train"] * 8
     assert f"{window['windows']['train']} windows" in describe(window)
+
+
+@pytest.mark.parametrize("head", ["linear", "svm"])
+def test_a_frozen_backbone_is_planned_as_read_once(head: str, recipe_of: Any) -> None:
+    frozen = {"freeze": "all", "head": head, "pooling": "mean"}
+    planned = plan(recipe_of(model=frozen, training={"num_train_epochs": 500}))
+    anew = plan(recipe_of(model={**frozen, "head": "linear", "encode_once": False}, training={"num_train_epochs": 500}))
+    assert planned["estimated_seconds"]["scoring"] == 0
+    assert planned["estimated_seconds"]["training"] < anew["estimated_seconds"]["training"] / 5
+    assert planned["estimated_from"].startswith("20 timed steps")
+    assert "estimated time" in describe(planned)

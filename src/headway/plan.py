@@ -33,7 +33,9 @@ from headway.preparation import (
     token_statistics,
 )
 from headway.recipe import Recipe
+from headway.training.estimators import estimator_of
 from headway.training.fit import check_trainer_arguments, device_of, precision
+from headway.training.frozen import frozen_part
 from headway.training.optimization import build_optimizer
 from headway.types import Batch
 
@@ -140,7 +142,10 @@ class _Measured:
         # Dropout takes its time, too.
         self._model = model.to(self.device).train()
         self._criterion = build_criterion(recipe, prepared).to(self.device)
-        self._optimizer = build_optimizer(model, recipe.optimization)
+        options = recipe.model
+        self._encodes_once = options.freeze == "all" and options.encode_once and frozen_part(model) is not None
+        fits_at_once = estimator_of(model) is not None
+        self._optimizer = None if fits_at_once else build_optimizer(model, recipe.optimization)
         self.stream = build_stream(recipe, prepared, tokenizer, seed=recipe.training.seeds[0])
         self._costs = self._batch_costs()
         self.padded_tokens = int(sum(self._costs[epoch][number].tokens for epoch, number in self._positions()))
@@ -158,8 +163,15 @@ class _Measured:
     def seconds(self) -> dict[str, float]:
         """Return the time of the training steps, and of all scoring, of one seed."""
         with _PeakMemory(self.device) as peak:
-            training = self._training_seconds()
-            scoring = self._scoring_seconds()
+            if self._encodes_once or self._optimizer is None:
+                # What is done to the vectors then takes next to nothing beside this.
+                splits = self._prepared.features
+                training = sum(map(self._reading_seconds, splits)) / len(self._recipe.training.seeds)
+                scoring = 0.0
+                self.checkpoint_bytes = 0 if self._optimizer is None else self._checkpoint_bytes()
+            else:
+                training = self._training_seconds()
+                scoring = self._scoring_seconds()
         self.peak_memory = peak.bytes
         return {"training": training, "scoring": scoring}
 
@@ -178,20 +190,26 @@ class _Measured:
     def _scoring_seconds(self) -> float:
         training = self._recipe.training
         total = 0.0
-        self._model.eval()
-        for name, features in self._prepared.features.items():
-            if name == "train" or not len(features):
-                continue
-            groups = sorted_batches(features.lengths.tolist(), batch_size=training.per_device_eval_batch_size)
-            batches = [_Cost.of(features, group) for group in groups]
-            typical = batches[len(batches) // 2]
-            slow = self._timed(batches[0], self._infer)
-            usual = self._timed(typical, self._infer)
-            cost = _line((typical.tokens, usual), (batches[0].tokens, slow))
-            # Every split is scored at the end, and before the training for the comparison.
-            times = 1 + training.baselines + (self.num_evaluations if name == "validation" else 0)
-            total += times * sum(cost(one.tokens) for one in batches)
+        for name in self._prepared.features:
+            if name != "train":
+                # Every split is scored at the end, and before the training for the comparison.
+                times = 1 + training.baselines + (self.num_evaluations if name == "validation" else 0)
+                total += times * self._reading_seconds(name)
         return total
+
+    def _reading_seconds(self, split: str) -> float:
+        """Return the time in which the model, as it predicts, reads all rows of a split once."""
+        features = self._prepared.features[split]
+        if not len(features):
+            return 0.0
+        size = self._recipe.training.per_device_eval_batch_size
+        batches = [_Cost.of(features, group) for group in sorted_batches(features.lengths.tolist(), batch_size=size)]
+        typical = batches[len(batches) // 2]
+        self._model.eval()
+        slow = self._timed(batches[0], self._infer)
+        usual = self._timed(typical, self._infer)
+        cost = _line((typical.tokens, usual), (batches[0].tokens, slow))
+        return sum(cost(one.tokens) for one in batches)
 
     def _timed(self, cost: _Cost, step: Callable[[Batch], Any]) -> float:
         """Return the median seconds of a step, after one that warms up."""
@@ -214,18 +232,21 @@ class _Measured:
         return self._task.collate(features, self._tokenizer).to(self.device)
 
     def _forward_and_backward(self, batch: Batch) -> None:
+        assert self._optimizer is not None
         self._optimizer.zero_grad()
         with self._autocast():
             loss: Tensor = self._task.loss(self._task.forward(self._model, batch), batch, self._criterion)
         loss.backward()  # type: ignore[no-untyped-call]
 
     def _update(self, batch: Batch) -> None:
+        assert self._optimizer is not None
         parameters = [one for group in self._optimizer.param_groups for one in group["params"]]
         nn.utils.clip_grad_norm_(parameters, self._recipe.optimization.max_grad_norm or torch.inf)
         self._optimizer.step()
 
     def _checkpoint_bytes(self) -> int:
         """Return the size of a checkpoint, which is put together in memory before it goes to the disk."""
+        assert self._optimizer is not None
         buffer = io.BytesIO()
         torch.save({"state_dict": self._model.state_dict(), "optimizer": self._optimizer.state_dict()}, buffer)
         return buffer.getbuffer().nbytes

@@ -29,6 +29,7 @@ from headway.models.losses import build_loss
 from headway.models.windows import WindowedModel
 from headway.recipe import Recipe
 from headway.tasks.base import Limits, Task
+from headway.training.estimators import check_estimator
 from headway.training.loaders import BatchStream
 from headway.training.trial import check_layers, check_optimization
 
@@ -94,9 +95,10 @@ def prepare(
 
     Raises:
         DataError: rows do not fit the task; all of them are named at once, up to twenty.
-        RecipeError: a metric of the user's own cannot be imported.
+        RecipeError: a metric of the user's own cannot be imported, or options do not suit the head.
     """
     recipe.task.own_metrics()
+    check_estimator(recipe.model, recipe.optimization, kind=recipe.task.model_kind, truncation=recipe.data.truncation)
     tables = {name: recipe.task.prepare(table, recipe.data.split_seed) for name, table in tables.items()}
     try:
         task = recipe.task.resolve(tables["train"])

@@ -24,7 +24,6 @@ from headway.recipe import Recipe
 from headway.run_dir import RunDir
 from headway.seed_run import Work, build, check_metrics, encoded_once, load_teacher, train_one
 from headway.tasks.base import Task
-from headway.training.estimators import check_estimator
 from headway.training.fit import check_trainer
 from headway.training.stopping import stop_request
 
@@ -48,7 +47,6 @@ def train(
     """
     run = RunDir(output_dir or recipe.output_dir or Path("runs") / recipe.task.name)
     check_trainer(recipe.training, recipe.trainer)
-    check_estimator(recipe.model, recipe.optimization, kind=recipe.task.model_kind, truncation=recipe.data.truncation)
     with _resumable(run), stop_request() as request, run.writer():
         _claim(run, resume=resume, overwrite=overwrite)
         is_resumed = run.is_run and not overwrite

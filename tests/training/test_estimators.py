@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from headway.errors import RecipeError
+from headway.models.options import ModelOptions
 from headway.predictor import Predictor
 from headway.recipe import Recipe
 from headway.report import write_pages
 from headway.train import train
+from headway.training.estimators import check_estimator
+from headway.training.options import OptimizationOptions
 
 
 def content(train_file: Path, tiny_bert: Path, head: Any = "svm", **sections: Any) -> dict[str, Any]:
@@ -61,7 +64,6 @@ def test_the_words_of_a_sentence(tiny_bert: Path, tmp_path: Path) -> None:
         ({"data.truncation": "window"}, "reads no windows"),
         ({"optimization.class_weights": "balanced"}, "class_weight: balanced"),
         ({"optimization.loss": "focal"}, r"optimization\.loss: 'svm' is fitted"),
-        ({"task.type": "multiple-choice", "model.pooling": None}, "labels single rows of vectors"),
         ({"model.head": {"name": "svm", "penalty": "l3"}}, "cannot be fitted: The 'penalty' parameter"),
     ],
 )
@@ -71,3 +73,9 @@ def test_what_an_estimator_cannot_heed_is_refused(
     (tmp_path / "recipe.yaml").write_text(json.dumps(content(reviews_csv, tiny_bert)))
     with pytest.raises(RecipeError, match=message):
         train(Recipe.load(tmp_path / "recipe.yaml", changes), output_dir=tmp_path / "run")
+
+
+def test_a_kind_of_model_whose_rows_have_no_label_each_is_refused() -> None:
+    options = ModelOptions(freeze="all", head="svm")
+    with pytest.raises(RecipeError, match="labels single rows of vectors, which does not suit multiple-choice"):
+        check_estimator(options, OptimizationOptions(), kind="multiple-choice", truncation="head")
