@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -14,12 +15,12 @@ from torch import nn
 
 from headway.data.table import Table
 from headway.errors import RecipeError
-from headway.files import read_json, write_json
+from headway.files import read_json, sha256_of, write_json
 from headway.models.backbone import Backbone
 from headway.recipe import Recipe
 from headway.run_dir import RunDir
 
-PACKAGES = ("headway", "torch", "transformers", "lightning", "tokenizers", "numpy")
+PACKAGES = ("headway", "torch", "transformers", "lightning", "tokenizers", "numpy", "scikit-learn")
 
 
 def versions() -> dict[str, str]:
@@ -75,6 +76,7 @@ def check_fingerprint(
         "recipe": options,
         "data": {name: table.fingerprint for name, table in tables.items()},
         "model": backbone.sha256,
+        "teacher": _teacher(recipe),
         "versions": versions(),
         "world_size": world_size,
     }
@@ -96,6 +98,14 @@ def check_fingerprint(
             + "\n  ".join(changed)
             + "\nUndo the change, or start again with --overwrite or another --output_dir."
         )
+
+
+def _teacher(recipe: Recipe) -> str | None:
+    """Return what tells the teacher's model from any other: its headway.json lists the digests of all its files."""
+    if recipe.optimization.distillation is None:
+        return None
+    folder = Path(recipe.optimization.distillation.teacher)
+    return sha256_of((folder if (folder / "headway.json").exists() else RunDir.open(folder).model) / "headway.json")
 
 
 def _flat(content: Any, prefix: str = "") -> dict[str, Any]:

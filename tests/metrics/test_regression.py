@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headway.metrics.regression import details_regression, regression
@@ -42,6 +42,7 @@ def test_no_rows():
 
 
 @given(st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100)), min_size=1, max_size=30))
+@example([(0.0, 0.0), (8e-162, 1.0)])
 def test_finite_and_independent_of_order(pairs):
     forward = regression([gold for gold, _ in pairs], [said for _, said in pairs])
     assert all(np.isfinite(value) for value in forward.values())

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +83,10 @@ def teacher_run(reviews_csv: Path, tiny_bert: Path, tmp_path_factory: pytest.Tem
 
 
 def student_of(teacher: Path, reviews_csv: Path, tiny_bert: Path, **task: Any) -> Recipe:
-    content = recipe_for(reviews_csv, tiny_bert, training={"max_steps": 40, "baselines": False})
+    content = recipe_for(reviews_csv, tiny_bert, training={"max_steps": 100, "baselines": False})
     content["task"] = {"type": "text-classification", **task}
     content["model"] |= {"num_hidden_layers": 1}
-    content["optimization"] |= {"distillation": {"teacher": str(teacher), "alpha": 0.9}}
+    content["optimization"] |= {"learning_rate": 2e-3, "distillation": {"teacher": str(teacher), "alpha": 0.9}}
     return Recipe.from_dict(content)
 
 
@@ -106,3 +108,16 @@ def test_a_teacher_that_does_not_fit_is_refused(
     with pytest.raises(RecipeError, match="reads other tokens than"):
         train(student_of(teacher_run, reviews_csv, tiny_roberta), output_dir=tmp_path / "run")
     assert not (tmp_path / "run" / "fingerprint.json").exists()
+
+
+def test_a_run_is_not_resumed_under_another_teacher(
+    teacher_run: Path, reviews_csv: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    teacher = Path(shutil.copytree(teacher_run / "model", tmp_path / "teacher"))
+    recipe = student_of(teacher, reviews_csv, tiny_bert).changed({"training.max_steps": 1})
+    train(recipe, output_dir=tmp_path / "run")
+    train(recipe, output_dir=tmp_path / "run", resume=True)
+    about = json.loads((teacher / "headway.json").read_text())
+    (teacher / "headway.json").write_text(json.dumps({**about, "files": {}}))
+    with pytest.raises(RecipeError, match=r"cannot be resumed.*\n  teacher: "):
+        train(recipe, output_dir=tmp_path / "run", resume=True)

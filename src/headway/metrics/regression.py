@@ -32,7 +32,9 @@ def regression(gold: Sequence[float], predicted: Sequence[float]) -> dict[str, f
         scores["spearman"] = float(stats.spearmanr(true, said).statistic)
     scores["mse"] = float(metrics.mean_squared_error(true, said))
     scores["mae"] = float(metrics.mean_absolute_error(true, said))
-    scores["r2"] = 0.0 if _is_constant(true) else float(metrics.r2_score(true, said))
+    with np.errstate(over="ignore"):
+        # Of gold values that nearly are one, the quotient may be more than a number can hold.
+        scores["r2"] = 0.0 if _is_constant(true) else max(float(metrics.r2_score(true, said)), np.finfo(np.float64).min)
     return scores
 
 
