@@ -56,15 +56,6 @@ def test_grouping_by_length_pads_far_less_and_does_not_sort_the_batches() -> Non
     assert longest != sorted(longest, reverse=True)
 
 
-def test_the_longest_of_few_rows_are_not_all_in_one_batch() -> None:
-    lengths = np.arange(320)
-    batches = epoch_batches(lengths, batch_size=10, seed=0, epoch=0, group_by_length=True)
-    place = {int(number): one for one, batch in enumerate(batches) for number in batch}
-    assert len({place[number] for number in range(310, 320)}) == 4
-    # Still, rows of like length are together.
-    assert np.mean([np.ptp(lengths[batch]) for batch in batches]) < 60
-
-
 def test_rows_of_one_length_meet_other_neighbours_in_each_epoch() -> None:
     lengths = np.full(64, 10)
     first, second = (

@@ -6,7 +6,6 @@ to repeat it, and no other use of random numbers can change it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,10 +18,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # Rows are sorted within random pools of this many batches: large enough that a batch is nearly even in length, small
-# enough that rows of one length do not always meet the same neighbours. Few rows still make several pools: length often
-# goes with the label, and batches of one length are then batches of one label.
+# enough that rows of one length do not always meet the same neighbours.
 BATCHES_PER_POOL = 50
-SMALLEST_NUMBER_OF_POOLS = 4
 
 
 def epoch_batches(
@@ -41,8 +38,7 @@ def epoch_batches(
     order = rng.permutation(len(lengths))
     if not group_by_length:
         return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    num_batches = math.ceil(len(order) / batch_size)
-    pool_size = batch_size * max(1, min(BATCHES_PER_POOL, num_batches // SMALLEST_NUMBER_OF_POOLS))
+    pool_size = batch_size * BATCHES_PER_POOL
     pools = [order[start : start + pool_size] for start in range(0, len(order), pool_size)]
     # Stable, so that rows of equal length keep their random order.
     ordered = np.concatenate([pool[np.argsort(-lengths[pool], kind="stable")] for pool in pools] or [order])
