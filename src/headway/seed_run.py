@@ -95,7 +95,7 @@ def encoded_once(work: Work) -> Work:
     features = encode_once(
         work.prepared.features,
         inference,
-        weights=f"{work.backbone.sha256} {work.backbone.config.to_json_string()}",
+        weights=f"{work.backbone.sha256} {work.backbone.config.to_json_string()} {options.num_hidden_layers}",
         bf16=precision(work.recipe.training.bf16, work.recipe.trainer).startswith("bf16"),
         stop_check=inference.stop_check,
     )

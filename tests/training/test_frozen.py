@@ -107,6 +107,18 @@ def test_another_head_finds_the_vectors_and_another_pooling_does_not(
         train(recipe_of(reviews_csv, tiny_bert, pooling="max"), output_dir=tmp_path / "third")
 
 
+def test_a_shortened_backbone_does_not_read_the_vectors_of_the_whole_one(
+    reviews_csv: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    short = {"num_hidden_layers": 1}
+    train(recipe_of(reviews_csv, tiny_bert), output_dir=tmp_path / "whole")
+    train(recipe_of(reviews_csv, tiny_bert, **short), output_dir=tmp_path / "short")
+    train(recipe_of(reviews_csv, tiny_bert, **short, encode_once=False), output_dir=tmp_path / "anew")
+    heads = [load_file(tmp_path / name / "seed-0/model/head.safetensors") for name in ("short", "anew")]
+    for name, tensor in heads[0].items():
+        torch.testing.assert_close(tensor, heads[1][name], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "is_wrapped", "expected"),
     [
