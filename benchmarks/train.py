@@ -92,7 +92,7 @@ def open_results(options: argparse.Namespace, *, command: str, fail: Any) -> dic
     fresh = {
         "commands": [command],
         "settings": settings,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": versions(),
         "machine": machine(),
         "sets": {},
         "measurements": [],
@@ -176,6 +176,11 @@ def save(path: Path, results: dict[str, Any]) -> None:
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of what results depend on."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
 def machine() -> dict[str, Any]:

@@ -1,0 +1,184 @@
+"""Compare choices of a recipe with one another: score, trained parameters, time and memory, over the same seeds.
+
+A study is a YAML file below studies/: recipes of recipes/, and named variants, each a set of options. Every variant and
+seed is trained in a fresh process, the variants taking turns, and every result is kept. See README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# Nothing heavy is imported here: on Linux a process inherits its parent's peak memory.
+from train import machine, save, versions
+
+HERE = Path(__file__).parent
+STUDIES = tuple(sorted(path.stem for path in (HERE / "studies").glob("*.yaml")))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 1 if a training failed, 2 for a mistake in the arguments."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.one is not None:
+        run_one(json.loads(options.one.read_text(encoding="utf-8")))
+        return 0
+    if options.data is None or not options.data.is_dir():
+        parser.error("--data: name the folder of the data sets, or set HEADWAY_TEST_DATA.")
+    study = yaml.safe_load((HERE / "studies" / f"{options.study}.yaml").read_text(encoding="utf-8"))
+    options.output.mkdir(parents=True, exist_ok=True)
+    file = options.output / "results.json"
+    fresh = {"commands": [], "study": study, "versions": versions(), "machine": machine(), "measurements": []}
+    results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else fresh
+    for name in ("study", "versions", "machine"):
+        if results[name] != fresh[name]:
+            parser.error(f"--output: {file} was measured with another {name}. Name another folder.")
+    results["commands"].append(shlex.join(["python", *sys.argv]) if arguments is None else shlex.join(arguments))
+    failed = measure_all(study, results, options)
+    print(summary(results))
+    for name in failed:
+        print(f"FAILED: {name}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(prog="benchmarks/study.py", description=__doc__.split("\n")[0])
+    data = os.environ.get("HEADWAY_TEST_DATA")
+    parser.add_argument("study", nargs="?", choices=STUDIES, help="a file of studies/")
+    parser.add_argument("--data", type=Path, default=Path(data) if data else None, help="folder of the data sets")
+    parser.add_argument("--output", type=Path, default=Path("study"), help="folder of runs and results [%(default)s]")
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+def measure_all(study: dict[str, Any], results: dict[str, Any], options: argparse.Namespace) -> list[str]:
+    """Train what ``results`` lacks, saving it after each training; return the names of those that failed."""
+    failed = []
+    done = {(one["set"], one["seed"], one["variant"]) for one in results["measurements"]}
+    for name in study["sets"]:
+        for seed in study["seeds"]:
+            for variant in study["variants"]:
+                if (name, seed, variant) in done:
+                    continue
+                found = measure(study, name, seed, variant, options)
+                if found is None:
+                    failed.append(f"{name}, {variant}, seed {seed}")
+                    continue
+                results["measurements"].append({"set": name, "seed": seed, "variant": variant, **found})
+                save(options.output / "results.json", results)
+    return failed
+
+
+def measure(
+    study: dict[str, Any], name: str, seed: int, variant: str, options: argparse.Namespace
+) -> dict[str, Any] | None:
+    """Train one variant in a fresh process, and return what it found, or nothing where it failed."""
+    folder = options.output / name / str(seed)
+    work = folder / _folder_name(variant)
+    work.mkdir(parents=True, exist_ok=True)
+    # A set may need a variant in a form of its own.
+    own = study["sets"][name].get(variant, {})
+    overrides = {**study.get("common", {}), **study["variants"][variant], **own}
+    # A variant may go on from the run of another one, named <variant>.
+    run_of = r'"<(.+?)>"', lambda found: json.dumps(str(folder / _folder_name(found[1]) / "run"))
+    overrides = json.loads(re.sub(*run_of, json.dumps(overrides)))
+    recipe = HERE / "recipes" / f"{name}.yaml"
+    job = {"recipe": str(recipe), "data": str(options.data.resolve()), "overrides": overrides, "seed": seed}
+    job |= {"run": str(work / "run"), "result": str(work / "result.json")}
+    (work / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    environment = os.environ | {"HEADWAY_CACHE": str(work / "cache"), "HF_HUB_OFFLINE": "1"}
+    started = time.time()
+    with (work / "log.txt").open("w", encoding="utf-8") as log:
+        command = [sys.executable, str(Path(__file__).resolve()), "--one", str(work / "job.json")]
+        code = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT).returncode
+    wall = time.time() - started
+    print(f"{name}, {variant}, seed {seed}: exit code {code}, {wall:.0f} s", file=sys.stderr, flush=True)
+    if code:
+        print("\n".join((work / "log.txt").read_text(encoding="utf-8").splitlines()[-20:]), file=sys.stderr)
+        return None
+    found: dict[str, Any] = json.loads(Path(job["result"]).read_text(encoding="utf-8"))
+    return found | {"wall_seconds": wall}
+
+
+def run_one(job: dict[str, Any]) -> None:
+    """Train what a job describes, and write scores, trained parameters and peak memory to the place it names."""
+    import logging
+
+    from headway.recipe import Recipe
+    from headway.train import train
+
+    logging.basicConfig(level=logging.INFO)
+    recipe = Recipe.load(job["recipe"], {**job["overrides"], "training.seeds": [job["seed"]]})
+    recipe = recipe.model_copy(update={"data": recipe.data.relative_to(Path(job["data"]))})
+    scores = train(recipe, output_dir=job["run"], overwrite=True)
+    manifest = json.loads((Path(job["run"]) / "manifest.json").read_text(encoding="utf-8"))
+    found = {
+        "metrics": {
+            split: {name: one["value"] for name, one in values.items()} for split, values in scores["metrics"].items()
+        },
+        "main_metric": scores["main_metric"],
+        "trainable_parameters": manifest["model"]["trainable_parameters"],
+        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+    }
+    Path(job["result"]).write_text(json.dumps(found), encoding="utf-8")
+
+
+def summary(results: dict[str, Any]) -> str:
+    """Return the command lines, the machine, and a table for each data set."""
+    study = results["study"]
+    lines = [*(f"    {command}" for command in results["commands"]), "", study["about"].strip()]
+    for name in study["sets"]:
+        held = [one for one in results["measurements"] if one["set"] == name]
+        if not held:
+            continue
+        splits = [split for split in ("validation", "test") if split in held[0]["metrics"]]
+        metrics = [metric for metric in study["metrics"] if metric in held[0]["metrics"][splits[0]]]
+        heads = [f"{split} {metric}" for split in splits for metric in metrics]
+        columns = ["", *heads, "trained parameters", "seconds", "memory (MB)", "seeds"]
+        lines += ["", name, "", _row(columns), _row(["---"] * len(columns))]
+        for variant in study["variants"]:
+            some = [one for one in held if one["variant"] == variant]
+            if some:
+                values = [[one["metrics"][split][metric] for one in some] for split in splits for metric in metrics]
+                lines.append(_row([
+                    variant, *map(mean, values), f"{some[0]['trainable_parameters']:,}",
+                    f"{statistics.median(one['wall_seconds'] for one in some):.0f}",
+                    f"{statistics.median(one['memory_mb'] for one in some):.0f}",
+                    ", ".join(str(one["seed"]) for one in some),
+                ]))  # fmt: skip
+    note = "Scores: mean ± sample deviation over the seeds; seconds and memory: medians, of the whole process."
+    return "\n".join([*lines, "", note])
+
+
+def _folder_name(variant: str) -> str:
+    return re.sub(r"\W+", "-", variant)
+
+
+def mean(values: Sequence[float]) -> str:
+    """Return mean and sample deviation."""
+    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.4f}{spread}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    sys.exit(main())
