@@ -23,9 +23,10 @@ from headway.errors import RecipeError
 from headway.importing import load_class
 from headway.inference import encode_table
 from headway.preparation import read_tables
-from headway.recipe import TASKS, Recipe, parse_overrides, parse_yaml, reading_options
+from headway.recipe import TASKS, Recipe, parse_overrides, reading_options
 from headway.tasks.base import Limits, Task
 from headway.train import train
+from headway.yaml_text import parse_yaml
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

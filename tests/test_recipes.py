@@ -6,9 +6,10 @@ import pytest
 
 import headway
 from headway.preparation import check_recipe, read_tables
-from headway.recipe import Recipe, find_recipe, parse_yaml
+from headway.recipe import Recipe, find_recipe
 from headway.report import write_pages
 from headway.train import train
+from headway.yaml_text import parse_yaml
 
 RECIPES = sorted(path.stem for path in (Path(headway.__file__).parent / "recipes").glob("*.yaml"))
 SAMPLES = [name for name in RECIPES if "../samples/" in find_recipe(name).read_text(encoding="utf-8")]

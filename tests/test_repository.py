@@ -97,7 +97,7 @@ def _unsafe_call(call: ast.Call, name: str) -> Iterator[str]:
     if last == "import_module" and name not in MAY_IMPORT_BY_NAME:
         yield f"{function} outside {', '.join(MAY_IMPORT_BY_NAME)}"
     if function.startswith("yaml.") and last in ("load", "load_all") and given.get("Loader") != "_Loader":
-        yield f"{function} without the loader of headway.recipe"
+        yield f"{function} without the loader of headway.yaml_text"
     if function.startswith("yaml.") and last.startswith(("unsafe_", "full_")):
         yield function
     if given.get("shell", "False") != "False":

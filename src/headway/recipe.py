@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -17,6 +16,7 @@ from headway.models.options import ModelOptions
 from headway.tasks.base import Task
 from headway.training.options import OptimizationOptions, TrainingOptions
 from headway.types import Options
+from headway.yaml_text import Dumper, parse_value, parse_yaml
 
 TASKS = {
     "text-classification": "headway.tasks.text_classification.TextClassification",
@@ -27,9 +27,6 @@ TASKS = {
     "relation-extraction": "headway.tasks.relation_extraction.RelationExtraction",
     "pretraining": "headway.tasks.pretraining.Pretraining",
 }
-
-MAX_VALUES = 1_000_000
-"""Values that a recipe may hold, its aliases written out."""
 
 # Names that users of other tools type, and what they are called here.
 ALIASES = {
@@ -168,7 +165,7 @@ class Recipe(Options):
 
     def to_yaml(self) -> str:
         """Return the complete recipe, defaults included, as YAML that `load` reads back to an equal recipe."""
-        return yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+        return yaml.dump(self.model_dump(mode="json"), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def find_recipe(name: str | Path) -> Path:
@@ -189,110 +186,7 @@ def find_recipe(name: str | Path) -> Path:
     )
 
 
-# --- YAML -------------------------------------------------------------------------------------------------------------
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 core rules: `no` and `on` are words, `010` is ten, `1e-5` is a number; a key may stand only once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("tag:yaml.org,2002:int", r"[-+]?[0-9]+", "-+0123456789"),
-    ("tag:yaml.org,2002:float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
-    ("tag:yaml.org,2002:float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
-):
-    _Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), list(_first))
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(str(node.value)))
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes what `_Loader` reads back: every word that YAML 1.1 or 1.2 might take for something else is quoted."""
-
-
-_Dumper.yaml_implicit_resolvers = {
-    first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, []), *_Loader.yaml_implicit_resolvers.get(first, [])]
-    for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
-}
-
-
-def _word(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    # Outside double quotes these count as line ends, and a line end is folded into a blank.
-    style = '"' if any(end in value for end in "\x85\u2028\u2029") else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-
-_Dumper.add_representer(str, _word)
-
-
-def parse_yaml(text: str, *, source: str) -> dict[str, Any]:
-    """Return the mapping in a YAML text.
-
-    Raises:
-        RecipeError: it is not YAML, holds a key twice, or is not a mapping.
-    """
-    try:
-        content = yaml.load(text, Loader=_Loader)
-        _check_aliases(content, {})
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise RecipeError(f"{source}{where}: not valid YAML: {error.problem or error.context}.") from None
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{source}: not valid YAML: {error}.") from None
-    except (ValueError, RecursionError) as error:
-        raise RecipeError(f"{source}: not usable as YAML: {error}.") from None
-    if not isinstance(content, dict):
-        raise RecipeError(f"{source}: a recipe is a mapping of sections (task, data, model, ...), not {content!r:.60}.")
-    return content
-
-
-def _check_aliases(content: Any, sizes: dict[int, int]) -> int:
-    """Return how many values a content would hold with each alias written out.
-
-    Raises:
-        ValueError: they are far more than a recipe needs, or without end.
-    """
-    if not isinstance(content, dict | list):
-        return 1
-    if id(content) not in sizes:
-        sizes[id(content)] = 0
-        parts = content.values() if isinstance(content, dict) else content
-        sizes[id(content)] = 1 + sum(_check_aliases(part, sizes) for part in parts)
-    size = sizes[id(content)]
-    if not 0 < size <= MAX_VALUES:
-        found = f"more than {MAX_VALUES:,} values" if size else "a value that holds itself"
-        raise ValueError(f"its aliases (*name) stand for {found}; write out what you need")
-    return size
-
-
-def parse_value(text: str) -> Any:
-    """Return one value of the command line as YAML would read it: a number, a list, a word.
-
-    Lists and mappings are written in brackets. All else that is no number is taken as it stands, so that a delimiter
-    of ``|`` or a column called ``#1 String`` needs no second pair of quotes.
-    """
-    try:
-        if not text.lstrip().startswith(("[", "{", "'", '"')):
-            loader = _Loader("")
-            tag = loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
-            return loader.construct_object(yaml.ScalarNode(tag, text))
-        value = yaml.load(text, Loader=_Loader)
-        _check_aliases(value, {})
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return text
-    return value
+# --- the command line -------------------------------------------------------------------------------------------------
 
 
 def parse_overrides(tokens: Sequence[str]) -> dict[str, Any]:

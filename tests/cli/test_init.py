@@ -9,7 +9,8 @@ import pytest
 import headway
 from headway.cli.app import run
 from headway.cli.init import _flow, _max_length
-from headway.recipe import Recipe, parse_value, parse_yaml
+from headway.recipe import Recipe
+from headway.yaml_text import parse_value, parse_yaml
 
 SAMPLES = Path(headway.__file__).parent / "samples"
 

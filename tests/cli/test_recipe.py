@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from headway.cli.app import run
-from headway.recipe import TASKS, Recipe, option_names, parse_yaml
+from headway.recipe import TASKS, Recipe, option_names
+from headway.yaml_text import parse_yaml
 
 
 @pytest.fixture

@@ -53,7 +53,8 @@ def init(
     from headway.data.options import DataOptions
     from headway.errors import RecipeError, RunBusyError
     from headway.files import write_text
-    from headway.recipe import Recipe, parse_overrides, parse_yaml, reading_options
+    from headway.recipe import Recipe, parse_overrides, reading_options
+    from headway.yaml_text import parse_yaml
 
     if task != TASK:
         raise RecipeError(f"--task {task}: a recipe can be begun for {TASK} only, so far.")

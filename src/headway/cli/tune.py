@@ -50,7 +50,7 @@ def tune(
 
 
 def _values(over: list[str]) -> dict[str, list[Any]]:
-    from headway.recipe import parse_value
+    from headway.yaml_text import parse_value
 
     return {
         name.strip(): [parse_value(one.strip()) for one in values.split(",") if one.strip()]
