@@ -99,7 +99,7 @@ def measure(
     overrides = json.loads(re.sub(*run_of, json.dumps(overrides)))
     recipe = HERE / "recipes" / f"{name}.yaml"
     job = {"recipe": str(recipe), "data": str(options.data.resolve()), "overrides": overrides, "seed": seed}
-    job |= {"run": str(work / "run"), "result": str(work / "result.json")}
+    job |= {"run": str(work / "run"), "result": str(work / "result.json"), "rows": study.get("max_train_rows")}
     (work / "job.json").write_text(json.dumps(job), encoding="utf-8")
     environment = os.environ | {"HEADWAY_CACHE": str(work / "cache"), "HF_HUB_OFFLINE": "1"}
     started = time.time()
@@ -125,6 +125,8 @@ def run_one(job: dict[str, Any]) -> None:
     logging.basicConfig(level=logging.INFO)
     recipe = Recipe.load(job["recipe"], {**job["overrides"], "training.seeds": [job["seed"]]})
     recipe = recipe.model_copy(update={"data": recipe.data.relative_to(Path(job["data"]))})
+    if job["rows"]:
+        recipe = with_some_rows(recipe, job["rows"], Path(job["run"]).parent)
     scores = train(recipe, output_dir=job["run"], overwrite=True)
     manifest = json.loads((Path(job["run"]) / "manifest.json").read_text(encoding="utf-8"))
     found = {
@@ -136,6 +138,22 @@ def run_one(job: dict[str, Any]) -> None:
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
     }
     Path(job["result"]).write_text(json.dumps(found), encoding="utf-8")
+
+
+def with_some_rows(recipe: Any, number: int, folder: Path) -> Any:
+    """Return the recipe over one random choice of its training rows, the same for all seeds and variants."""
+    import numpy as np
+
+    from headway.preparation import read_tables
+
+    tables = read_tables(recipe)
+    chosen = np.sort(np.random.default_rng(0).permutation(len(tables["train"]))[:number])
+    tables["train"] = tables["train"].select(chosen)
+    files = {name: folder / f"{name}.jsonl" for name in tables}
+    for name, table in tables.items():
+        files[name].write_text("".join(json.dumps(row) + "\n" for row in table), encoding="utf-8")
+    data = {name: str(file) for name, file in files.items()} | {"max_length": recipe.data.max_length}
+    return recipe.model_copy(update={"data": type(recipe.data).model_validate({"validation": None, **data})})
 
 
 def summary(results: dict[str, Any]) -> str:

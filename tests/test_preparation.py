@@ -87,8 +87,8 @@ def test_prepared_tables_have_labels_and_features(reviews_csv: Path, tokenizer: 
     assert prepared.limits == Limits(max_length=8, truncation="head", doc_stride=2)
     assert {name: len(one) for name, one in prepared.features.items()} == {"train": 30, "validation": 10}
     assert prepared.features["train"].lengths.max() == 8
-    assert check_data(prepared).problems == ()
-    assert [one.name for one in check_data(prepared).warnings if one.name == "tokens_lost"]
+    assert check_data({"": prepared}).problems == ()
+    assert [one.name for one in check_data({"": prepared}).warnings if one.name == "tokens_lost"]
 
 
 def test_features_are_made_once(reviews_csv: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +181,7 @@ def test_windows_are_counted_and_what_they_share_is_not(reviews_csv: Path, token
         recipe = recipe_for(reviews_csv, validation=None, max_length=8, truncation=how)
         prepared = prepare(recipe, read_tables(recipe), tokenizer)
         numbers[how] = token_statistics(prepared.features["train"], 40, 8)
-        report = check_data(prepared)
+        report = check_data({"": prepared})
         assert ("tokens_lost" in {one.name for one in report.warnings}) == (how == "head")
         assert report.to_json()["tokens"]["train"]["windows"] == (0 if how == "head" else numbers[how]["windows"])
     head, window = numbers["head"], numbers["window"]

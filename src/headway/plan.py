@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from headway.data.batching import epoch_batches, sorted_batches
 from headway.data.token_cache import TokenCache
-from headway.models.backbone import load_backbone
+from headway.models.backbone import Backbone, load_backbone
 from headway.preparation import (
     Prepared,
     build_criterion,
@@ -37,6 +37,7 @@ from headway.training.estimators import estimator_of
 from headway.training.fit import check_trainer_arguments, device_of, precision
 from headway.training.frozen import frozen_part
 from headway.training.optimization import build_optimizer
+from headway.training.trial import check_optimization
 from headway.types import Batch
 
 TIMED_STEPS = 5
@@ -47,13 +48,20 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     """Return rows, steps and tokens as they are, and memory and time as `estimated` from a few measured steps.
 
     Counts are of one seed; the estimated time is that of all seeds. It covers training and scoring, not the start of
-    the program, simple baselines, intervals and the writing of checkpoints, which takes what the disk takes.
+    the program, simple baselines, intervals and the writing of checkpoints, which takes what the disk takes. Of several
+    tasks that are learnt together, each is planned as if it were alone; those beside the recipe's own stand under
+    ``tasks``.
 
     Raises:
         HeadwayError: what would stop the training before its first step stops the plan in the same way.
     """
     check_trainer_arguments(recipe.trainer)
     backbone = load_backbone(recipe.model)
+    own, *beside = [(name, _plan_one(one, backbone)) for name, one in recipe.parts().items()]
+    return {**own[1], **({"tasks": dict(beside)} if beside else {})}
+
+
+def _plan_one(recipe: Recipe, backbone: Backbone) -> dict[str, Any]:
     prepared = prepare(recipe, read_tables(recipe), backbone.tokenizer)
     # The caller's random numbers are none of ours.
     with torch.random.fork_rng():
@@ -128,7 +136,9 @@ def describe(planned: dict[str, Any]) -> str:
         ),
     ]
     width = max(len(name) for name, _ in lines)
-    return "\n".join(f"{name:{width}}  {value}" for name, value in lines)
+    text = "\n".join(f"{name:{width}}  {value}" for name, value in lines)
+    beside = [f"\n\n{name}\n{describe(one)}" for name, one in planned.get("tasks", {}).items()]
+    return text + "".join(beside) + ("\n\nEach task as if it were alone; their times add up." if beside else "")
 
 
 class _Measured:
@@ -142,11 +152,12 @@ class _Measured:
         # Dropout takes its time, too.
         self._model = model.to(self.device).train()
         self._criterion = build_criterion(recipe, prepared).to(self.device)
-        options = recipe.model
-        self._encodes_once = options.freeze == "all" and options.encode_once and frozen_part(model) is not None
+        self._encodes_once = recipe.model.asks_once and frozen_part(model) is not None
         fits_at_once = estimator_of(model) is not None
         self._optimizer = None if fits_at_once else build_optimizer(model, recipe.optimization)
-        self.stream = build_stream(recipe, prepared, tokenizer, seed=recipe.training.seeds[0])
+        alone = recipe.model_copy(update={"multi_task": None})
+        self.stream = build_stream(alone, [prepared], tokenizer, seed=recipe.training.seeds[0])
+        check_optimization(recipe.optimization, self.stream)
         self._costs = self._batch_costs()
         self.padded_tokens = int(sum(self._costs[epoch][number].tokens for epoch, number in self._positions()))
         self.peak_memory: dict[str, float] = {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from headway.data.cache_files import cache_key
-from headway.data.findings import Report, TokenLoss
+from headway.data.findings import Finding, Report, TokenLoss
 from headway.data.split import some_of_each, split
 from headway.data.table import Table
 from headway.data.token_cache import TokenCache, open_or_build
@@ -30,7 +30,7 @@ from headway.models.windows import WindowedModel
 from headway.recipe import Recipe
 from headway.tasks.base import Limits, Task
 from headway.training.estimators import check_estimator
-from headway.training.loaders import BatchStream
+from headway.training.loaders import BatchStream, TaskBatches
 from headway.training.trial import check_layers, check_optimization
 
 logger = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ def build_model(recipe: Recipe, prepared: Prepared, backbone: Backbone) -> nn.Mo
     Raises:
         RecipeError: an option does not suit the model.
     """
-    model = prepared.task.build_model(backbone)
+    model = prepared.task.build_model(replace(backbone, options=recipe.model))
     if not is_estimator(recipe.model.head.name):
         check_layers(model, recipe.optimization, recipe.training)
     if recipe.data.truncation == "window" and not prepared.task.joins_windows:
@@ -177,40 +177,65 @@ def build_criterion(recipe: Recipe, prepared: Prepared) -> nn.Module:
     )
 
 
-def build_stream(recipe: Recipe, prepared: Prepared, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> BatchStream:
-    """Return the training batches of one seed.
-
-    Raises:
-        RecipeError: optimizer or schedule cannot be used over as many steps as there are batches for.
-    """
-    stream = BatchStream(
-        prepared.features["train"],
-        prepared.task,
-        tokenizer,
+def build_stream(
+    recipe: Recipe, prepared: Sequence[Prepared], tokenizer: PreTrainedTokenizerBase, *, seed: int
+) -> BatchStream:
+    """Return the training batches of one seed, of one task or of several that are learnt together."""
+    tasks = [
+        TaskBatches(one.features["train"], one.task, tokenizer, training=recipe.training, seed=seed) for one in prepared
+    ]
+    return BatchStream(
+        tasks,
         training=recipe.training,
         optimization=recipe.optimization,
         seed=seed,
+        sampling=recipe.multi_task.sampling if recipe.multi_task else "proportional",
     )
-    check_optimization(recipe.optimization, stream)
-    return stream
 
 
 def check_recipe(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> tuple[dict[str, int], Report]:
     """Return the number of rows of each split, and what is wrong or suspicious with them.
 
+    The splits of a further task carry its name (``similarity/train``).
+
     Raises:
         DataError: the rows cannot even be read.
         RecipeError: what the recipe names for them (loss, class weights, optimizer, schedule) does not suit them.
     """
-    prepared = prepare(recipe, read_tables(recipe), tokenizer)
-    build_criterion(recipe, prepared)
-    build_stream(recipe, prepared, tokenizer, seed=0)
-    report = check_data(prepared)
-    return {name: len(table) for name, table in prepared.tables.items()}, report
+    parts = recipe.parts()
+    prepared = {name: prepare(one, read_tables(one), tokenizer) for name, one in parts.items()}
+    for name, one in parts.items():
+        build_criterion(one, prepared[name])
+    check_optimization(recipe.optimization, build_stream(recipe, list(prepared.values()), tokenizer, seed=0))
+    rows = {
+        split_name(name, split): len(table) for name, one in prepared.items() for split, table in one.tables.items()
+    }
+    return rows, check_data(prepared)
 
 
-def check_data(prepared: Prepared) -> Report:
-    """Return what the task finds wrong, or suspicious, with the rows."""
+def split_name(task: str, split: str) -> str:
+    """Return what a split is called where several tasks are learnt together."""
+    return f"{task}/{split}" if task else split
+
+
+def check_data(prepared: Mapping[str, Prepared]) -> Report:
+    """Return what each task finds wrong, or suspicious, with its rows."""
+    reports = {name: _check_task(one) for name, one in prepared.items()}
+    if len(reports) == 1:
+        return reports.popitem()[1]
+
+    def named(kind: str) -> tuple[Finding, ...]:
+        return tuple(
+            replace(one, split=split_name(name, one.split))
+            for name, report in reports.items()
+            for one in getattr(report, kind)
+        )
+
+    tokens = {split_name(name, split): lost for name, one in reports.items() for split, lost in one.tokens.items()}
+    return Report(named("problems"), named("warnings"), tokens)
+
+
+def _check_task(prepared: Prepared) -> Report:
     tokens_lost = {}
     for name, features in prepared.features.items():
         numbers = token_statistics(features, len(prepared.tables[name]), prepared.limits.max_length)

@@ -14,7 +14,7 @@ from headway.errors import HeadwayError, RecipeError, did_you_mean
 from headway.importing import find_user_code, load_class
 from headway.models.options import ModelOptions
 from headway.tasks.base import Task
-from headway.training.options import OptimizationOptions, TrainingOptions
+from headway.training.options import MultiTask, OptimizationOptions, TrainingOptions
 from headway.types import Options
 from headway.yaml_text import Dumper, parse_value, parse_yaml
 
@@ -66,6 +66,12 @@ ALIASES = {
     "num_labels": "task.labels (the list of names)",
 }
 
+OF_EACH_TASK = {
+    "model": ("head", "pooling", "pooling_layers"),
+    "optimization": ("loss", "class_weights", "label_smoothing_factor"),
+}
+"""Options that each task of several has for itself, beside `task` and `data`."""
+
 
 def _task(value: Any) -> Any:
     if isinstance(value, str):
@@ -93,6 +99,8 @@ class Recipe(Options):
     """How long and how carefully."""
     trainer: dict[str, Any] = Field(default_factory=dict)
     """Arguments of `lightning.Trainer`, handed through as they are (`accelerator`, `devices`, `strategy`, ...)."""
+    multi_task: MultiTask | None = None
+    """Further tasks that share the backbone with the recipe's own and are learnt at the same time."""
     output_dir: str | None = None
     """The run directory; empty takes `runs/<name of the recipe>`."""
 
@@ -124,6 +132,59 @@ class Recipe(Options):
         if self.task.joins_windows and self.data.window_pooling != "mean":
             raise RecipeError(f"data.window_pooling: {self.task.type} joins windows in its own way. Leave it out.")
         return self
+
+    @model_validator(mode="after")
+    def _tasks_go_together(self) -> Self:
+        self.parts()
+        return self
+
+    def parts(self) -> dict[str, Recipe]:
+        """Return the recipe of each task by name, the recipe's own first, under the empty name.
+
+        Raises:
+            RecipeError: a task of `multi_task` is no whole one, or sets what all share.
+        """
+        beside = {} if self.multi_task is None else self.multi_task.tasks
+        return {"": self, **{name: self._beside(name, content) for name, content in beside.items()}}
+
+    def _beside(self, name: str, content: Mapping[str, Any]) -> Recipe:
+        place = f"multi_task.tasks.{name}"
+        whole = self.model_dump(mode="json", exclude={"task", "data", "multi_task", "output_dir"})
+        whole |= {section: content[section] for section in ("task", "data") if section in content}
+        # Who chooses the best weights, and who teaches, is said once for the whole run.
+        whole["training"] |= {"metric_for_best_model": None, "early_stopping_patience": None}
+        whole["optimization"]["distillation"] = None
+        for section, changed in content.items():
+            if section in ("task", "data"):
+                continue
+            own = OF_EACH_TASK.get(section, ())
+            if not isinstance(changed, Mapping):
+                raise RecipeError(f"{place}.{section} holds {changed!r:.80} and not options. Write option: value.")
+            if shared := [option for option in changed if option not in own]:
+                names = ", ".join(f"{key}.{one}" for key, some in OF_EACH_TASK.items() for one in some)
+                raise RecipeError(
+                    f"{place}.{section}.{shared[0]}: all tasks share it, so it is set once, as {section}.{shared[0]} "
+                    f"of the recipe. Beside task and data, each task has its own {names}."
+                )
+        for section, own in OF_EACH_TASK.items():
+            kept = {option: value for option, value in whole[section].items() if option not in own}
+            whole[section] = kept | dict(content.get(section, {}))
+        try:
+            return Recipe.model_validate(whole)
+        except ValidationError as error:
+            raise RecipeError(_explain(error, place)) from None
+        except HeadwayError as error:
+            raise RecipeError(f"{place}: {error}") from error
+
+    def with_parts(self, parts: Mapping[str, Recipe]) -> Recipe:
+        """Return the recipe with task and data of each of its `parts` as they are given."""
+        beside = {
+            name: {**content, "task": parts[name].task.model_dump(mode="json"),
+                   "data": parts[name].data.model_dump(mode="json")}
+            for name, content in ({} if self.multi_task is None else self.multi_task.tasks).items()
+        }  # fmt: skip
+        multi_task = self.multi_task and self.multi_task.model_copy(update={"tasks": beside})
+        return self.model_copy(update={"task": parts[""].task, "data": parts[""].data, "multi_task": multi_task})
 
     @classmethod
     def load(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
@@ -157,7 +218,10 @@ class Recipe(Options):
             raise RecipeError(f"{source}: {error}") from error
         if base is None:
             return recipe
-        return recipe.model_copy(update={"data": recipe.data.relative_to(base)})
+        parts = recipe.parts().items()
+        return recipe.with_parts({
+            name: one.model_copy(update={"data": one.data.relative_to(base)}) for name, one in parts
+        })  # fmt: skip
 
     def changed(self, overrides: Mapping[str, Any]) -> Recipe:
         """Return the recipe with dotted options changed; see `load` for what is raised."""

@@ -44,6 +44,15 @@ class RunDir:
         """Return the run of one seed of a group."""
         return RunDir(self.path / f"seed-{seed}")
 
+    def task(self, name: str) -> RunDir:
+        """Return the run of one of several tasks that were learnt together; that of the recipe's own is this one."""
+        return RunDir(self.path / "tasks" / name) if name else self
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of the tasks that were learnt together with the recipe's own, in alphabetical order."""
+        return sorted(folder.name for folder in self.path.glob("tasks/*") if folder.is_dir())
+
     @property
     def seeds(self) -> list[int]:
         """The seeds of a group in ascending order; empty for a single run."""

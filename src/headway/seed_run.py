@@ -1,176 +1,118 @@
-"""One seed of a run: build its model, score it untrained, train it, score and save it."""
+"""One seed of a run: build its models, score them untrained, train them, score and save them.
+
+A run has one model for each of its tasks; most have one task.
+"""
 
 from __future__ import annotations
 
+import copy
 import datetime
 import logging
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from torch import nn
-
-from headway.errors import RecipeError
 from headway.evaluate import Scored, prediction_lines, score, score_features
 from headway.files import read_json, sweep, write_json, write_text
 from headway.inference import Inference, LossMean
 from headway.manifest import data_record, machine, model_record, versions
 from headway.models.adapters import has_adapter, save_and_merge
-from headway.models.backbone import Backbone
 from headway.models.saving import save_model
-from headway.predictor import Predictor
 from headway.preparation import (
     Prepared,
-    build_criterion,
-    build_model,
-    build_stream,
+    split_name,
     token_statistics,
 )
 from headway.recipe import Recipe
 from headway.run_dir import RunDir
 from headway.tasks.base import Task
 from headway.training.callbacks import check_metric
-from headway.training.distillation import Teacher, check_pair
 from headway.training.estimators import estimator_of, fit_estimator
-from headway.training.fit import Fitted, Paths, device_of, fit, precision
-from headway.training.frozen import encode_once
+from headway.training.fit import Fitted, Paths, fit
 from headway.training.loaders import BatchStream
-from headway.training.module import TrainingModule, seed_from
-from headway.training.stopping import StopRequest
+from headway.training.module import Learner, TrainingModule
+from headway.training.trial import check_optimization
+from headway.work import Ready, Work
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What all seeds of a run share."""
-
-    recipe: Recipe
-    prepared: Prepared
-    backbone: Backbone
-    request: StopRequest
-    resume_command: str
-    teacher: Teacher | None = None
-    simple_methods: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What the task's simple methods score, from the first seed on that needs it."""
+MEAN = "mean_of_tasks"
+"""The metric that chooses the best weights of several tasks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The untrained model of one seed, and what it is trained and scored with."""
-
-    model: nn.Module
-    criterion: nn.Module
-    inference: Inference
-    stream: BatchStream
-
-
-def build(work: Work, seed: int) -> Ready:
-    """Return everything that the recipe names for one seed, so that a fault in it shows before a file is written."""
-    # The new head is drawn here; everything after draws from (seed, position).
-    seed_from(seed)
-    model = build_model(work.recipe, work.prepared, work.backbone)
-    inference = Inference(
-        work.prepared.task,
-        model,
-        work.backbone.tokenizer,
-        work.prepared.limits,
-        work.recipe.training.per_device_eval_batch_size,
-        lambda: work.request.check(saved=f"What was saved before is whole. Go on with: {work.resume_command}"),
-    )
-    stream = build_stream(work.recipe, work.prepared, work.backbone.tokenizer, seed=seed)
-    return Ready(model, build_criterion(work.recipe, work.prepared), inference, stream)
-
-
-def encoded_once(work: Work) -> Work:
-    """Return the work with the vectors of all rows, where a frozen backbone has to be asked only once."""
-    options = work.recipe.model
-    if options.freeze != "all" or not options.encode_once:
-        return work
-    # The same backbone serves all seeds; what is drawn for its head here is thrown away.
-    inference = build(work, work.recipe.training.seeds[0]).inference
-    inference.model.to(device_of(work.recipe.trainer))
-    features = encode_once(
-        work.prepared.features,
-        inference,
-        weights=f"{work.backbone.sha256} {work.backbone.config.to_json_string()} {options.num_hidden_layers}",
-        bf16=precision(work.recipe.training.bf16, work.recipe.trainer).startswith("bf16"),
-        stop_check=inference.stop_check,
-    )
-    return replace(work, prepared=replace(work.prepared, features=features))
-
-
-def load_teacher(recipe: Recipe, backbone: Backbone) -> Teacher | None:
-    """Return the trained model that the recipe's own learns from, if it names one.
+def check_first(work: Work, ready: Sequence[Ready], stream: BatchStream) -> None:
+    """Refuse what would otherwise show after the first epoch.
 
     Raises:
-        HeadwayError: the teacher cannot be loaded, or has learnt something else, or reads other tokens.
+        RecipeError: a misspelt metric, one of the user's own that fails, or an optimizer or a schedule that cannot be
+            used over as many steps as there are batches for.
     """
-    options = recipe.optimization.distillation
-    if options is None:
-        return None
-    predictor = Predictor.load(options.teacher)
-    check_pair(recipe.task, predictor.task, run=options.teacher)
-    vocabularies = [one.backend_tokenizer.to_str() for one in (predictor.tokenizer, backbone.tokenizer)]
-    if vocabularies[0] != vocabularies[1]:
-        raise RecipeError(
-            f"optimization.distillation: {options.teacher} reads other tokens than {backbone.name}, so it cannot "
-            "answer the same batches. Choose a teacher and a student of one tokenizer."
-        )
-    return Teacher(predictor.task, predictor.inference.model, options)
+    check_optimization(work.recipe.optimization, stream)
+    has_own = any(one.part.prepared.task.metrics for one in ready)
+    if work.recipe.training.metric_for_best_model is not None or (has_own and _scored_parts(ready)):
+        check_metric(_choosing_metric(work, ready), _validation_score(ready)())
 
 
-def check_metrics(work: Work, ready: Ready) -> None:
-    """Refuse a misspelt metric, and one of the user's own that fails, which would show after the first epoch."""
-    metric, prepared = work.recipe.training.metric_for_best_model, work.prepared
-    if metric is not None or (prepared.task.metrics and "validation" in prepared.tables):
-        scores = _validation_score(prepared, ready)()
-        check_metric(metric or prepared.task.main_metric, scores)
-
-
-def train_one(run: RunDir, work: Work, seed: int, ready: Ready) -> None:
-    """Train one seed and write everything that its run directory holds.
+def train_one(runs: Mapping[str, RunDir], work: Work, seed: int, ready: Sequence[Ready], stream: BatchStream) -> None:
+    """Train one seed and write everything that its run directories hold.
 
     Args:
-        run: of this seed; what an interrupted training left there is gone on with.
+        runs: of this seed, by the name of the task; what an interrupted training left there is gone on with.
         work: of all seeds.
         seed: which.
         ready: from `build`.
+        stream: the training batches of this seed.
 
     Raises:
         HeadwayError: see `headway.training.fit.fit`.
     """
-    recipe, prepared, backbone = work.recipe, work.prepared, work.backbone
-    model, criterion, inference = ready.model, ready.criterion, ready.inference
-    task, started = prepared.task, time.monotonic()
+    started = time.monotonic()
+    for one in ready:
+        _begin(runs[one.part.name], seed, one)
+    fitted = _learn(runs[""], work, seed, ready, stream)
+    seconds = round(time.monotonic() - started, 1)
+    # The recipe's own task comes last: with its scores the run is whole.
+    for one in reversed(ready):
+        _finish(runs[one.part.name], work, seed, one, fitted, seconds=seconds, is_alone=len(ready) == 1)
+
+
+def _begin(run: RunDir, seed: int, ready: Ready) -> None:
+    """Write the recipe of one task, and what was scored before training."""
     run.path.mkdir(parents=True, exist_ok=True)
     sweep(run.path)
     sweep(run.predictions("validation").parent)
     if not run.recipe.exists():
+        recipe = ready.part.recipe
         training = recipe.training.model_copy(update={"seeds": (seed,)})
         write_text(run.recipe, recipe.model_copy(update={"training": training, "output_dir": str(run.path)}).to_yaml())
-    scored_splits = [name for name in prepared.tables if name != "train"]
     if not run.before.exists():
-        write_json(run.before, _before(work, inference, scored_splits))
+        write_json(run.before, _before(ready))
 
-    fitted = _learn(run, work, seed, ready)
-    model.float().cpu()
-    about_model = model_record(backbone, model)
+
+def _finish(
+    run: RunDir, work: Work, seed: int, ready: Ready, fitted: Fitted, *, seconds: float, is_alone: bool
+) -> None:
+    """Score the trained model of one task, and write everything that its run directory keeps."""
+    recipe, prepared = ready.part.recipe, ready.part.prepared
+    started = time.monotonic()
+    inference = ready.inference if is_alone else replace(ready.inference, model=copy.deepcopy(ready.inference.model))
+    model = inference.model.float().cpu()
+    about_model = model_record(work.backbone, model)
     if has_adapter(model):
         # Before anything is scored, so that the scores are those of the model that is kept.
         save_and_merge(model, run.adapter)
     inference = _calibrated(inference, prepared)
     task = inference.task
     scored: dict[str, Scored] = {}
-    for name in scored_splits:
+    for name in _scored_splits(prepared):
         table = prepared.tables[name]
-        scored[name] = score_features(inference, prepared.features[name], table, criterion=criterion)
+        scored[name] = score_features(inference, prepared.features[name], table, criterion=ready.criterion)
         write_text(run.predictions(name), prediction_lines(task, scored[name].predictions, table))
     save_model(
         model,
-        backbone.tokenizer,
+        work.backbone.tokenizer,
         run.model,
         extra=_about(recipe, task, inference),
         companions=task.companions(model, inference.limits),
@@ -183,7 +125,7 @@ def train_one(run: RunDir, work: Work, seed: int, ready: Ready) -> None:
         "data": data_record(prepared.tables),
         "model": about_model,
         "seed": seed,
-        "duration_seconds": round(time.monotonic() - started, 1),
+        "duration_seconds": round(seconds + time.monotonic() - started, 1),
         "tokens": {
             name: token_statistics(features, len(prepared.tables[name]), inference.limits.max_length)
             for name, features in prepared.features.items()
@@ -191,8 +133,9 @@ def train_one(run: RunDir, work: Work, seed: int, ready: Ready) -> None:
     })  # fmt: skip
     if any(one.is_collapsed for one in scored.values()):
         logger.warning(
-            "The model collapsed: it gives every row the same answer. Lower optimization.learning_rate, set "
-            "optimization.warmup_ratio: 0.1, or try another seed."
+            "The model%s collapsed: it gives every row the same answer. Lower optimization.learning_rate, set "
+            "optimization.warmup_ratio: 0.1, or try another seed.",
+            f" of {ready.part.name}" if ready.part.name else "",
         )
     write_json(run.metrics, {
         "main_metric": task.main_metric,
@@ -208,28 +151,21 @@ def train_one(run: RunDir, work: Work, seed: int, ready: Ready) -> None:
     })  # fmt: skip
 
 
-def _learn(run: RunDir, work: Work, seed: int, ready: Ready) -> Fitted:
-    """Train the model of one seed, in steps or, under a head of scikit-learn, in one go."""
-    recipe, prepared, task = work.recipe, work.prepared, work.prepared.task
-    if (fits_at_once := estimator_of(ready.model)) is not None:
-        features = prepared.features["train"]
-        fit_estimator(fits_at_once, ready.inference, features, seed=seed, stop_check=ready.inference.stop_check)
+def _learn(run: RunDir, work: Work, seed: int, ready: Sequence[Ready], stream: BatchStream) -> Fitted:
+    """Train the models of one seed, in steps or, under a head of scikit-learn, in one go."""
+    recipe = work.recipe
+    if (fits_at_once := estimator_of(ready[0].inference.model)) is not None:
+        inference, features = ready[0].inference, ready[0].part.prepared.features["train"]
+        fit_estimator(fits_at_once, inference, features, seed=seed, stop_check=inference.stop_check)
         return Fitted(best_step=0, last_step=0, is_stopped_early=False)
-    module = TrainingModule(
-        task,
-        ready.model,
-        ready.criterion,
-        stream=ready.stream,
-        optimization=recipe.optimization,
-        seed=seed,
-        teacher=work.teacher,
-    )
-    metric = recipe.training.metric_for_best_model or task.main_metric
+    learners = [Learner(one.part.prepared.task, one.inference.model, one.criterion) for one in ready]
+    module = TrainingModule(learners, stream=stream, optimization=recipe.optimization, seed=seed, teacher=work.teacher)
+    metric = _choosing_metric(work, ready)
     return fit(
         module,
-        score=_validation_score(prepared, ready) if "validation" in prepared.tables else None,
+        score=_validation_score(ready) if _scored_parts(ready) else None,
         metric=metric,
-        higher_is_better=not task.is_lower_better(metric),
+        higher_is_better=_is_higher_better(metric, ready),
         options=recipe.training,
         trainer_arguments=recipe.trainer,
         paths=Paths(run.checkpoints, run.history, run.tensorboard),
@@ -238,21 +174,75 @@ def _learn(run: RunDir, work: Work, seed: int, ready: Ready) -> Fitted:
     )
 
 
-def _before(work: Work, inference: Inference, splits: list[str]) -> dict[str, Any]:
+# --- scores -----------------------------------------------------------------------------------------------------------
+
+
+def _scored_splits(prepared: Prepared) -> list[str]:
+    return [name for name in prepared.tables if name != "train"]
+
+
+def _scored_parts(ready: Sequence[Ready]) -> list[Ready]:
+    """Return those with validation rows."""
+    return [one for one in ready if "validation" in one.part.prepared.tables]
+
+
+def _choosing_metric(work: Work, ready: Sequence[Ready]) -> str:
+    """Return the name of the validation metric that chooses the best weights."""
+    own = MEAN if len(ready) > 1 else ready[0].part.prepared.task.main_metric
+    return work.recipe.training.metric_for_best_model or own
+
+
+def _is_higher_better(metric: str, ready: Sequence[Ready]) -> bool:
+    name, dot, inner = metric.partition(".")
+    by_name = {one.part.name: one.part.prepared.task for one in ready}
+    if dot and name in by_name:
+        return not by_name[name].is_lower_better(inner)
+    return metric == MEAN or not by_name[""].is_lower_better(metric)
+
+
+def _validation_score(ready: Sequence[Ready]) -> Callable[[], dict[str, float]]:
+    """Return what scores the models as they are.
+
+    Of several tasks, the metrics of all but the recipe's own carry the task's name (``similarity.spearman``), the loss
+    is the sum, and `MEAN` that of the main metrics, the negative ones of those that are better when lower.
+    """
+    rows = {one.part.name: list(one.part.prepared.tables["validation"]) for one in _scored_parts(ready)}
+
+    def score_now() -> dict[str, float]:
+        found: dict[str, float] = {}
+        main, losses = [], []
+        for one in _scored_parts(ready):
+            name, task = one.part.name, one.part.prepared.task
+            mean = LossMean(one.criterion)
+            predictions = one.inference.predict(one.part.prepared.features["validation"], rows[name], loss=mean)
+            scores = task.measure(predictions, rows[name])
+            main.append(scores[task.main_metric] * (1 if task.higher_is_better else -1))
+            losses += [] if mean.value is None else [mean.value]
+            found |= {f"{name}.{metric}" if name else metric: value for metric, value in scores.items()}
+        if len(ready) > 1:
+            found[MEAN] = sum(main) / len(main)
+        return found | ({"loss": sum(losses)} if losses else {})
+
+    return score_now
+
+
+def _before(ready: Ready) -> dict[str, Any]:
     """Return the metrics of the untrained model and of the task's simple methods, by name and split."""
-    if not work.recipe.training.baselines:
+    part, inference = ready.part, ready.inference
+    if not part.recipe.training.baselines:
         return {}
-    prepared = work.prepared
+    prepared = part.prepared
+    splits = _scored_splits(prepared)
     untrained = {
         split: score_features(inference, prepared.features[split], prepared.tables[split]).metrics for split in splits
     }
-    if not work.simple_methods:
-        work.simple_methods.update(_simple_methods(prepared, inference, splits))
-    found = {"untrained": untrained, **work.simple_methods}
+    if not part.simple_methods:
+        part.simple_methods.update(_simple_methods(prepared, inference, splits))
+    found = {"untrained": untrained, **part.simple_methods}
     metric = prepared.task.main_metric
     for split in splits:
         logger.info(
-            "Before training, %s %s: %s.", split, metric,
+            "Before training, %s %s: %s.", split_name(part.name, split), metric,
             ", ".join(f"{name} {values[split][metric]['value']:.4f}" for name, values in found.items()),
         )  # fmt: skip
     return found
@@ -278,19 +268,6 @@ def _calibrated(inference: Inference, prepared: Prepared) -> Inference:
         return inference
     features, rows = prepared.features["validation"], list(prepared.tables["validation"])
     return replace(inference, task=inference.task.calibrate(lambda: inference.predict(features, rows), rows))
-
-
-def _validation_score(prepared: Prepared, ready: Ready) -> Callable[[], dict[str, float]]:
-    features, table = prepared.features["validation"], prepared.tables["validation"]
-    rows = list(table)
-
-    def score_now() -> dict[str, float]:
-        mean = LossMean(ready.criterion)
-        predictions = ready.inference.predict(features, rows, loss=mean)
-        loss = {} if mean.value is None else {"loss": mean.value}
-        return {**prepared.task.measure(predictions, rows), **loss}
-
-    return score_now
 
 
 def _about(recipe: Recipe, task: Task, inference: Inference) -> dict[str, Any]:

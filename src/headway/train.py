@@ -6,26 +6,31 @@ import contextlib
 import logging
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from headway.data.findings import Report
 from headway.errors import DataError, RunBusyError, WriteError
 from headway.files import sweep, whole_writes, write_json, write_text
 from headway.manifest import check_fingerprint
 from headway.metrics.intervals import across_seeds
-from headway.models.backbone import load_backbone
+from headway.models.backbone import Backbone, load_backbone
 from headway.preparation import (
+    build_stream,
     check_data,
     prepare,
     read_tables,
+    split_name,
 )
 from headway.recipe import Recipe
 from headway.run_dir import RunDir
-from headway.seed_run import Work, build, check_metrics, encoded_once, load_teacher, train_one
+from headway.seed_run import check_first, train_one
 from headway.tasks.base import Task
 from headway.training.fit import check_trainer
-from headway.training.stopping import stop_request
+from headway.training.stopping import StopRequest, stop_request
+from headway.work import Part, Work, build, encoded_once, load_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -51,37 +56,35 @@ def train(
         _claim(run, resume=resume, overwrite=overwrite)
         is_resumed = run.is_run and not overwrite
         backbone = load_backbone(recipe.model)
-        tables = read_tables(recipe)
-        logger.info("Rows: %s.", ", ".join(f"{name} {len(table):,}" for name, table in tables.items()))
-        unsaved = f"Nothing was trained yet. Start again with: {_resume_command(run)}"
-        prepared = prepare(recipe, tables, backbone.tokenizer, stop_check=lambda: request.check(saved=unsaved))
-        resolved = recipe.model_copy(update={"task": prepared.task, "output_dir": str(run.path)})
+        parts = _prepared(recipe, backbone, request, run)
+        resolved = recipe.with_parts({part.name: part.recipe for part in parts})
+        resolved = resolved.model_copy(update={"output_dir": str(run.path)})
+        parts = (replace(parts[0], recipe=resolved), *parts[1:])
+        tables = {
+            split_name(part.name, split): table for part in parts for split, table in part.prepared.tables.items()
+        }
         if is_resumed:
             # The resolved recipe, so that the one which the run keeps resumes it too.
             check_fingerprint(run, resolved, tables, backbone, world_size=1)
             if run.is_complete:
                 logger.info("%s is finished already.", run.path)
-                return run.read_metrics()
-        report = check_data(prepared)
-        if report.problems:
-            raise DataError("The data cannot be trained on:\n  " + "\n  ".join(
-                f"{one.split}: {one.message} {one.mend}" for one in report.problems
-            ))  # fmt: skip
-        if report.warnings:
-            logger.warning(
-                "The data checks have remarks (%s); `headway check` and %s list them.",
-                *(", ".join(sorted({one.name for one in report.warnings})), run.checks),
-            )
+                return read_scores(run)
+        report = _checked(parts, run)
         teacher = load_teacher(resolved, backbone)
-        work = encoded_once(Work(resolved, prepared, backbone, request, _resume_command(run), teacher))
+        work = encoded_once(Work(resolved, parts, backbone, request, _resume_command(run), teacher))
         seeds = recipe.training.seeds
-        runs = {seed: run if len(seeds) == 1 else run.seed(seed) for seed in seeds}
-        pending = [seed for seed in seeds if overwrite or not runs[seed].is_complete]
+        groups = {part.name: run.task(part.name) for part in parts}
+        runs = {
+            seed: groups if len(seeds) == 1 else {name: group.seed(seed) for name, group in groups.items()}
+            for seed in seeds
+        }
+        pending = [seed for seed in seeds if overwrite or not runs[seed][""].is_complete]
         for seed in pending:
             ready = build(work, seed)
+            stream = build_stream(resolved, [part.prepared for part in work.parts], backbone.tokenizer, seed=seed)
             if seed == pending[0]:
                 if not is_resumed:
-                    check_metrics(work, ready)
+                    check_first(work, ready, stream)
                     # Nothing is refused any more, so the directory changes from here on, and not before.
                     if overwrite:
                         _clear(run)
@@ -89,11 +92,51 @@ def train(
                 check_fingerprint(run, resolved, tables, backbone, world_size=1)
                 write_json(run.checks, report.to_json())
                 write_text(run.recipe, resolved.to_yaml())
-            logger.info("Training with seed %d into %s.", seed, runs[seed].path)
-            train_one(runs[seed], work, seed, ready)
+            logger.info("Training with seed %d into %s.", seed, runs[seed][""].path)
+            train_one(runs[seed], work, seed, ready, stream)
         if len(seeds) > 1:
-            write_json(run.metrics, _summary(run, prepared.task, seeds))
-    return run.read_metrics()
+            for part in reversed(parts):
+                write_text(groups[part.name].recipe, part.recipe.to_yaml())
+                write_json(groups[part.name].metrics, _summary(groups[part.name], part.prepared.task, seeds))
+    return read_scores(run)
+
+
+def read_scores(run: RunDir) -> dict[str, Any]:
+    """Return the content of metrics.json; of several tasks, under ``tasks`` also that of the others, by name."""
+    tasks = {name: run.task(name).read_metrics() for name in run.tasks}
+    return {**run.read_metrics(), **({"tasks": tasks} if tasks else {})}
+
+
+def _prepared(recipe: Recipe, backbone: Backbone, request: StopRequest, run: RunDir) -> tuple[Part, ...]:
+    """Return the tasks of a run, their rows read and tokenised, their recipes with what they learnt from the rows."""
+    unsaved = f"Nothing was trained yet. Start again with: {_resume_command(run)}"
+    parts = []
+    for name, one in recipe.parts().items():
+        tables = read_tables(one)
+        counts = ", ".join(f"{split_name(name, split)} {len(table):,}" for split, table in tables.items())
+        logger.info("Rows: %s.", counts)
+        prepared = prepare(one, tables, backbone.tokenizer, stop_check=lambda: request.check(saved=unsaved))
+        parts.append(Part(name, one.model_copy(update={"task": prepared.task}), prepared))
+    return tuple(parts)
+
+
+def _checked(parts: Sequence[Part], run: RunDir) -> Report:
+    """Return what the data checks found.
+
+    Raises:
+        DataError: something that the rows cannot be trained on with.
+    """
+    report = check_data({part.name: part.prepared for part in parts})
+    if report.problems:
+        raise DataError("The data cannot be trained on:\n  " + "\n  ".join(
+            f"{one.split}: {one.message} {one.mend}" for one in report.problems
+        ))  # fmt: skip
+    if report.warnings:
+        logger.warning(
+            "The data checks have remarks (%s); `headway check` and %s list them.",
+            *(", ".join(sorted({one.name for one in report.warnings})), run.checks),
+        )
+    return report
 
 
 def _summary(run: RunDir, task: Task, seeds: tuple[int, ...]) -> dict[str, Any]:

@@ -94,6 +94,8 @@ class Batch:
     inputs: dict[str, Tensor]
     targets: dict[str, Tensor]
     features: tuple[Features, ...]
+    task: int = 0
+    """Which of the run's tasks it is for, where several are learnt together."""
 
     @property
     def sizes(self) -> list[int]:
@@ -106,6 +108,7 @@ class Batch:
             {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()},
             {name: tensor.to(device, non_blocking=True) for name, tensor in self.targets.items()},
             self.features,
+            self.task,
         )
 
 

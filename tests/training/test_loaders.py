@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from headway.data.token_cache import TokenCache, open_or_build
 from headway.tasks.text_classification import TextClassification
-from headway.training.loaders import BatchStream
+from headway.training.loaders import BatchStream, TaskBatches, shares
 from headway.training.options import OptimizationOptions, TrainingOptions
 from headway.types import Features
 
@@ -42,15 +45,13 @@ def tokenizer(tiny_bert: Path) -> Any:
 
 def stream_of(cache: TokenCache, tokenizer: Any, *, accumulation: int = 1, **options: Any) -> BatchStream:
     arguments = {name: options.pop(name) for name in ("rank", "world_size") if name in options}
-    training = {"num_train_epochs": 2, "per_device_train_batch_size": 4, **options}
+    training = TrainingOptions.model_validate({"num_train_epochs": 2, "per_device_train_batch_size": 4, **options})
+    task = Masking(labels=("a", "b"))
     return BatchStream(
-        cache,
-        Masking(labels=("a", "b")),
-        tokenizer,
-        training=TrainingOptions.model_validate(training),
+        [TaskBatches(cache, task, tokenizer, training=training, seed=3, **arguments)],
+        training=training,
         optimization=OptimizationOptions(gradient_accumulation_steps=accumulation),
         seed=3,
-        **arguments,
     )
 
 
@@ -135,3 +136,75 @@ def test_processes_share_each_batch(cache: TokenCache, tokenizer: Any, world_siz
     assert all(rows for batches in streams for rows, _ in batches)
     # A row comes twice only where the last batch has fewer rows than processes.
     assert sum(counts.values()) - NUM_ROWS < world_size
+
+
+# --- several tasks ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("batches", "sampling", "expected"),
+    [
+        ([6], "square_root", [6]),
+        ([90, 10], "proportional", [90, 10]),
+        # 9 : 3 : 1, of 91 + 9 + 1 batches.
+        ([81, 9, 1], "square_root", [63, 21, 7]),
+        ([81, 9, 1], 1.0, [81, 9, 1]),
+        ([81, 9, 1], 1e9, [31, 30, 30]),
+        # Each task has a turn, though a thousandth of one would be its part.
+        ([1000, 1], "proportional", [1000, 1]),
+        ([3, 1, 1], 2.0, [2, 2, 1]),
+    ],
+)
+def test_the_tasks_share_an_epoch(batches: list[int], sampling: Any, expected: list[int]) -> None:
+    assert shares(batches, sampling) == expected
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=6), st.floats(1, 100))
+def test_shares_add_up_and_leave_no_task_out(batches: list[int], temperature: float) -> None:
+    found = shares(batches, temperature)
+    assert sum(found) == sum(batches)
+    assert min(found) >= 1
+    ordered = [share for _, share in sorted(zip(batches, found, strict=True))]
+    assert all(less <= more + 1 for less, more in itertools.pairwise(ordered))
+
+
+def two_tasks(cache: TokenCache, tokenizer: Any, *, sampling: Any = "proportional", epochs: float = 3) -> BatchStream:
+    small = TrainingOptions(num_train_epochs=epochs, per_device_train_batch_size=4)
+    large = TrainingOptions(per_device_train_batch_size=2)
+    task = Masking(labels=("a", "b"))
+    tasks = [TaskBatches(cache, task, tokenizer, training=one, seed=3) for one in (small, large)]
+    return BatchStream(tasks, training=small, optimization=OptimizationOptions(), seed=3, sampling=sampling)
+
+
+def turns(stream: BatchStream) -> list[tuple[int, tuple[int, ...]]]:
+    return [(batch.task, tuple(one.row for one in batch.features)) for batch in stream]
+
+
+def test_in_proportion_each_epoch_holds_each_row_of_each_task_once(cache: TokenCache, tokenizer: Any) -> None:
+    stream = two_tasks(cache, tokenizer)
+    assert stream.shares == [6, 11]
+    batches = turns(stream)
+    epochs = [batches[start : start + 17] for start in (0, 17, 34)]
+    for epoch in epochs:
+        for task in (0, 1):
+            assert sorted(row for one, rows in epoch for row in rows if one == task) == list(range(NUM_ROWS))
+    orders = [[task for task, _ in epoch] for epoch in epochs]
+    assert orders[0] != orders[1] != orders[2]
+    assert orders[0] != sorted(orders[0])
+
+
+def test_a_task_that_has_fewer_turns_goes_on_where_it_stopped(cache: TokenCache, tokenizer: Any) -> None:
+    stream = two_tasks(cache, tokenizer, sampling=1e9, epochs=11)
+    assert stream.shares == [8, 9]
+    batches = turns(stream)
+    seen_of_second = [row for task, rows in batches for row in rows if task == 1]
+    # 99 batches of it are 9 whole epochs of its own.
+    assert [sorted(seen_of_second[start : start + 22]) for start in range(0, 198, 22)] == [list(range(NUM_ROWS))] * 9
+
+
+@pytest.mark.parametrize("position", [0, 1, 16, 17, 18, 40])
+def test_several_tasks_go_on_from_any_position(cache: TokenCache, tokenizer: Any, position: int) -> None:
+    whole = turns(two_tasks(cache, tokenizer, sampling="square_root"))
+    rest = two_tasks(cache, tokenizer, sampling="square_root")
+    rest.load_state_dict({"position": position})
+    assert turns(rest) == whole[position:]

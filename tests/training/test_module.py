@@ -18,8 +18,8 @@ from headway.models.losses import CrossEntropy
 from headway.models.options import ModelOptions
 from headway.tasks.base import Limits
 from headway.tasks.text_classification import TextClassification
-from headway.training.loaders import BatchStream
-from headway.training.module import TrainingModule, seed_from
+from headway.training.loaders import BatchStream, TaskBatches
+from headway.training.module import Learner, TrainingModule, seed_from
 from headway.training.options import OptimizationOptions, TrainingOptions
 
 
@@ -37,9 +37,11 @@ def build(tiny_bert: Path, tmp_path: Path, criterion: nn.Module | None = None, *
     )
     optimization = OptimizationOptions.model_validate(options)
     training = TrainingOptions(per_device_train_batch_size=4)
-    stream = BatchStream(features, task, backbone.tokenizer, training=training, optimization=optimization, seed=0)
+    batches = TaskBatches(features, task, backbone.tokenizer, training=training, seed=0)
+    stream = BatchStream([batches], training=training, optimization=optimization, seed=0)
     model = task.build_model(backbone).train()
-    return TrainingModule(task, model, criterion or CrossEntropy(), stream=stream, optimization=optimization, seed=0)
+    learner = Learner(task, model, criterion or CrossEntropy())
+    return TrainingModule([learner], stream=stream, optimization=optimization, seed=0)
 
 
 def test_dropout_is_a_function_of_seed_and_position(module: TrainingModule) -> None:
@@ -95,11 +97,11 @@ def test_a_gradient_that_is_no_number_stops_before_it_reaches_the_weights(
 ) -> None:
     module = build(tiny_bert, tmp_path, Spoiled(float("nan"), in_gradient=True), max_grad_norm=norm)
     optimizer = module.configure_optimizers()["optimizer"]
-    before = {name: one.clone() for name, one in module.model.state_dict().items()}
+    before = {name: one.clone() for name, one in module.models.state_dict().items()}
     module.training_step(next(iter(module.stream)), 0).backward()
     with pytest.raises(NonFiniteError, match=r"The gradient became nan.*No weight was changed"):
         module.configure_gradient_clipping(optimizer)
-    assert all(torch.equal(before[name], one) for name, one in module.model.state_dict().items())
+    assert all(torch.equal(before[name], one) for name, one in module.models.state_dict().items())
 
 
 @pytest.mark.parametrize(("norm", "expected"), [(0.001, 0.001), (0.0, None), (1e6, None)])

@@ -47,15 +47,21 @@ def train(
         print(json.dumps(planned) if json_ else describe(planned))
         return
     from headway.report import predict_command, write_pages
+    from headway.run_dir import RunDir
     from headway.train import train as run
 
     metrics = run(loaded, output_dir=folder, resume=resume, overwrite=overwrite)
+    beside = {name: RunDir(folder).task(name).path for name in metrics.get("tasks", {})}
+    for place in beside.values():
+        write_pages(place)
     report = write_pages(Path(folder))
     if json_:
         print(json.dumps({"run": folder, **metrics}))
     else:
         from headway.cli.tables import metrics_table
 
+        for name, place in beside.items():
+            print(f"{name} ({place}):\n{metrics_table(metrics['tasks'][name])}\n")
         print(metrics_table(metrics))
         print(f"\nRun:      {folder}\nReport:   {report}")
         print(f"Predict:  {predict_command(Path(folder))}\nEvaluate: headway evaluate {folder} --data FILE")

@@ -81,3 +81,8 @@ class ModelOptions(Options):
 
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Leave it off unless you have read that code."""
+
+    @property
+    def asks_once(self) -> bool:
+        """Whether a backbone that never changes is to be asked only once for each row."""
+        return self.freeze == "all" and self.encode_once

@@ -63,7 +63,7 @@ class GradualUnfreezing(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the layers."""
         assert isinstance(pl_module, TrainingModule)
-        parts = parts_of(pl_module.model, option="training.gradual_unfreezing", instead="Set it to false")
+        parts = parts_of(pl_module.models, option="training.gradual_unfreezing", instead="Set it to false")
         embeddings, lowest, *others = [
             [one for module in part for one in module.parameters() if one.requires_grad] for part in parts
         ]

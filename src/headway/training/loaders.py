@@ -7,7 +7,8 @@ checkpoint written there resumed to a run without its next epoch; a position in 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,16 @@ from transformers import PreTrainedTokenizerBase
 from headway.data.batching import epoch_batches
 from headway.data.token_cache import TokenCache
 from headway.tasks.base import Task
-from headway.training.options import OptimizationOptions, TrainingOptions
+from headway.training.options import OptimizationOptions, Sampling, TrainingOptions
 from headway.types import Batch
 
+TEMPERATURES = {"proportional": 1.0, "square_root": 2.0}
 
-class BatchStream:
-    """The batches of a whole run, for one process of ``world_size``.
 
-    Each position names one batch over all processes; every process takes its share of the rows. `state_dict` and
-    `load_state_dict` are Lightning's protocol for loaders that can be resumed.
+class TaskBatches:
+    """The batches of one task, numbered through all its epochs, for one process of ``world_size``.
+
+    Each number names one batch over all processes; every process takes its share of the rows.
     """
 
     def __init__(
@@ -34,7 +36,6 @@ class BatchStream:
         tokenizer: PreTrainedTokenizerBase,
         *,
         training: TrainingOptions,
-        optimization: OptimizationOptions,
         seed: int,
         rank: int = 0,
         world_size: int = 1,
@@ -43,6 +44,50 @@ class BatchStream:
         self._training, self._seed = training, seed
         self._rank, self._world_size = rank, world_size
         self.batches_per_epoch = math.ceil(len(cache) / (training.per_device_train_batch_size * world_size))
+        self._epoch, self._order = -1, list[np.ndarray]()
+
+    def __getitem__(self, number: int) -> Batch:
+        epoch, place = divmod(number, self.batches_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._ordered(epoch)
+        numbers = self._order[place]
+        # A last batch with fewer rows than processes would leave one without work, and the others waiting for it.
+        share = np.resize(numbers, max(len(numbers), self._world_size))[self._rank :: self._world_size]
+        features = [
+            self._task.refresh(self._cache[number], self._tokenizer, np.random.default_rng([self._seed, epoch, number]))
+            for number in share
+        ]
+        return self._task.collate(features, self._tokenizer)
+
+    def _ordered(self, epoch: int) -> list[np.ndarray]:
+        return epoch_batches(
+            self._cache.lengths,
+            batch_size=self._training.per_device_train_batch_size * self._world_size,
+            seed=self._seed,
+            epoch=epoch,
+            group_by_length=self._training.group_by_length,
+        )
+
+
+class BatchStream:
+    """The batches of a whole run, of one task or of several that take turns.
+
+    `state_dict` and `load_state_dict` are Lightning's protocol for loaders that can be resumed.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[TaskBatches],
+        *,
+        training: TrainingOptions,
+        optimization: OptimizationOptions,
+        seed: int,
+        sampling: Sampling = "proportional",
+    ) -> None:
+        self._tasks, self._seed = tasks, seed
+        self.shares = shares([one.batches_per_epoch for one in tasks], sampling)
+        """Batches of each task in one epoch."""
+        self.batches_per_epoch = sum(self.shares)
         self.accumulation = optimization.gradient_accumulation_steps
         self.total_batches = (
             training.max_steps * self.accumulation
@@ -69,14 +114,15 @@ class BatchStream:
         return self.total_batches
 
     def __iter__(self) -> Iterator[Batch]:
-        epoch, batches = -1, []
+        epoch, turns = -1, np.empty((0, 2), dtype=np.int64)
         for position in range(self.position, self.total_batches):
             if position // self.batches_per_epoch != epoch:
                 epoch = position // self.batches_per_epoch
-                batches = self._epoch(epoch)
+                turns = self._turns(epoch)
+            task, number = turns[position % self.batches_per_epoch].tolist()
             # Before the yield: code after the last one would never run.
             self.position = position + 1
-            yield self._batch(batches[position % self.batches_per_epoch], epoch)
+            yield replace(self._tasks[task][number], task=task)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of batches handed out so far."""
@@ -86,20 +132,39 @@ class BatchStream:
         """Go on behind the batches that were handed out."""
         self.position = state["position"]
 
-    def _epoch(self, epoch: int) -> list[np.ndarray]:
-        return epoch_batches(
-            self._cache.lengths,
-            batch_size=self._training.per_device_train_batch_size * self._world_size,
-            seed=self._seed,
-            epoch=epoch,
-            group_by_length=self._training.group_by_length,
-        )
+    def _turns(self, epoch: int) -> np.ndarray:
+        """Return (task, number of its batch) for each place of an epoch; a task goes on where its last turn ended."""
+        turns = np.concatenate([
+            np.stack([np.full(share, task), epoch * share + np.arange(share)], axis=1)
+            for task, share in enumerate(self.shares)
+        ])  # fmt: skip
+        if len(self._tasks) == 1:
+            return turns
+        order = np.random.default_rng([self._seed, epoch, len(turns)]).permutation(turns[:, 0])
+        # Drawn is only whose turn it is; the batches of each task stay in their own order.
+        drawn = np.empty_like(turns)
+        for task in range(len(self._tasks)):
+            drawn[order == task] = turns[turns[:, 0] == task]
+        return drawn
 
-    def _batch(self, numbers: np.ndarray, epoch: int) -> Batch:
-        # A last batch with fewer rows than processes would leave one without work, and the others waiting for it.
-        share = np.resize(numbers, max(len(numbers), self._world_size))[self._rank :: self._world_size]
-        features = [
-            self._task.refresh(self._cache[number], self._tokenizer, np.random.default_rng([self._seed, epoch, number]))
-            for number in share
-        ]
-        return self._task.collate(features, self._tokenizer)
+
+def shares(batches: Sequence[int], sampling: Sampling) -> list[int]:
+    """Return how many batches of each task one epoch holds; their sum stays that of all batches.
+
+    With temperature T a task of n batches gets its part in proportion to n ** (1 / T): 1 is proportional, 2 takes the
+    square root, and the larger T, the more alike the parts (Raffel et al. 2020, arXiv:1910.10683, section 3.5.2). Every
+    task has at least one batch.
+
+    Args:
+        batches: of each task, all at least 1.
+        sampling: `proportional`, `square_root`, or the temperature, at least 1.
+    """
+    temperature = sampling if isinstance(sampling, float) else TEMPERATURES[sampling]
+    weights = np.asarray(batches, dtype=np.float64) ** (1 / temperature)
+    wanted = weights / weights.sum() * sum(batches)
+    found = np.maximum(np.floor(wanted + 1e-9), 1).astype(int)
+    # The largest remainders get what is left; what was given to the smallest is taken from the largest.
+    for number in np.argsort(found - wanted, kind="stable")[: max(sum(batches) - int(found.sum()), 0)]:
+        found[number] += 1
+    found[int(found.argmax())] -= int(found.sum()) - sum(batches)
+    return [int(one) for one in found]

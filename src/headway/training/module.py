@@ -1,9 +1,11 @@
-"""The only LightningModule: it knows a task, a model and a loss, and nothing of files or data."""
+"""The only LightningModule: it knows tasks, models and losses, and nothing of files or data."""
 
 from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -20,14 +22,24 @@ from headway.training.options import OptimizationOptions
 from headway.types import Batch, Criterion
 
 
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """A task with its model and its loss."""
+
+    task: Task
+    model: nn.Module
+    criterion: nn.Module
+
+
 class TrainingModule(L.LightningModule):
-    """One optimizer step of any task: forward, loss, finite or stop."""
+    """One optimizer step of any task: forward, loss, finite or stop.
+
+    Several tasks that are learnt together take turns, batch by batch; their models share what they share.
+    """
 
     def __init__(
         self,
-        task: Task,
-        model: nn.Module,
-        criterion: Criterion,
+        learners: Sequence[Learner],
         *,
         stream: BatchStream,
         optimization: OptimizationOptions,
@@ -35,9 +47,11 @@ class TrainingModule(L.LightningModule):
         teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
-        self.task, self.model, self.criterion = task, model, criterion
+        self.tasks = [one.task for one in learners]
+        self.models = nn.ModuleList(one.model for one in learners)
+        self.criteria = nn.ModuleList(one.criterion for one in learners)
         self.stream, self.optimization, self.seed = stream, optimization, seed
-        # No module: its weights are none of a checkpoint's.
+        # No module: its weights are none of a checkpoint's. It teaches the first task.
         self.teacher = teacher
         self.position = 0
 
@@ -56,8 +70,11 @@ class TrainingModule(L.LightningModule):
         Raises:
             NonFiniteError: the loss is NaN or infinite; no weight has been touched by it.
         """
-        criterion = self.criterion if self.teacher is None else self.teacher.beside(self.criterion, batch)
-        loss = self.task.loss(self.task.forward(self.model, batch), batch, criterion)
+        task, model = self.tasks[batch.task], self.models[batch.task]
+        criterion: Criterion = self.criteria[batch.task]
+        if self.teacher is not None and batch.task == 0:
+            criterion = self.teacher.beside(criterion, batch)
+        loss = task.loss(task.forward(model, batch), batch, criterion)
         if not torch.isfinite(loss):
             rows = ", ".join(str(features.row) for features in batch.features[:10])
             raise NonFiniteError(
@@ -81,7 +98,7 @@ class TrainingModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule."""
-        optimizer = build_optimizer(self.model, self.optimization)
+        optimizer = build_optimizer(self.models, self.optimization)
         schedule = build_schedule(
             optimizer,
             self.optimization,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
@@ -55,6 +55,9 @@ Schedule = Annotated[
     WithJsonSchema({"anyOf": [{"enum": list(SCHEDULES)}, {"type": "string", "pattern": r"\."}]}),
 ]
 
+Sampling = Literal["proportional", "square_root"] | Annotated[float, Field(ge=1)]
+"""How often each of several tasks has its turn; see `headway.training.loaders.shares`."""
+
 WITHOUT_WARMUP = {
     "constant": "choose constant_with_warmup",
     "reduce_lr_on_plateau": "choose another schedule",
@@ -71,6 +74,20 @@ class Distillation(Options):
     """Softens both sides; above 1 the teacher's small probabilities count more."""
     alpha: float = Field(0.5, ge=0, le=1)
     """Weight of the distance to the teacher; the loss over the labels gets the rest."""
+
+
+TaskName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+
+
+class MultiTask(Options):
+    """Further tasks that are learnt at the same time, over the same backbone."""
+
+    tasks: dict[TaskName, dict[str, Any]] = Field(min_length=1)
+    """Name -> its `task` and `data` as in a recipe; and, where they differ, its `model` (head, pooling, pooling_layers)
+    and its `optimization` (loss, class_weights, label_smoothing_factor). All else is shared."""
+    sampling: Sampling = "proportional"
+    """How many batches of an epoch each task gets: `proportional` to its rows, `square_root` of them, or a temperature
+    T (rows ** (1 / T))."""
 
 
 class OptimizationOptions(Options):
