@@ -135,6 +135,10 @@ RECIPES = (
     ),
     _option("head-unknown", "--model.head mpl", "model.head", "Did you mean 'mlp'?"),
     _option("head-class-missing", "--model.head torch.nn.Lineer", "model.head", "Did you mean 'Linear'?"),
+    _option(
+        "head-lacks-an-argument", "--model.freeze all --model.head sklearn.multiclass.OneVsRestClassifier",
+        "model.head", "cannot be constructed", "'estimator'",
+    ),
     _option("weight-of-no-label", "--optimization.class_weights.god 2", "class_weights", "Did you mean 'good'?"),
     _option("metric-unknown", "--training.metric_for_best_model acuracy", "metric_for_best_model", "'accuracy'"),
     _option("trainer-argument-unknown", "--trainer.acelerator cpu", "trainer", "acelerator"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from headway.errors import RunBusyError, RunError
-from headway.run_dir import RunDir
+from headway.run_dir import RunDir, model_folder
 
 
 def make(path: Path, *, metrics: dict[str, Any] | None = None) -> RunDir:
@@ -55,6 +55,17 @@ def test_what_cannot_be_opened(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(RunError) as refused:
         RunDir.open(tmp_path / name)
     assert message in str(refused.value)
+
+
+def test_the_model_of_a_run_is_named_by_either_folder(tmp_path: Path) -> None:
+    group = make(tmp_path / "a", metrics={"selected_seed": 1})
+    model = make(group.seed(1).path, metrics={}).model
+    model.mkdir()
+    assert model_folder(str(group.path)) == model_folder(group.seed(1).path) == model
+    with pytest.raises(RunError, match="is not a run directory"):
+        model_folder(model)
+    (model / "headway.json").write_text("{}")
+    assert model_folder(str(model)) == model
 
 
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:

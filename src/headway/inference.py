@@ -135,8 +135,9 @@ class Inference:
                     decoded = self.task.decode(
                         outputs, batch, [rows[one.row] for one in batch.features], self.tokenizer
                     )
-                    for number, prediction in zip(numbers, decoded, strict=True):
-                        parts[features[number].row].append((number, prediction))
+                    # Not `features[number]`, which would read and decode each of them from the disk once more.
+                    for number, one, prediction in zip(numbers, batch.features, decoded, strict=True):
+                        parts[one.row].append((number, prediction))
         finally:
             self.model.train(was_training)
         # The windows of a row come back in the order of the text, not of their lengths.

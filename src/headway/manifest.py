@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -18,7 +17,7 @@ from headway.errors import RecipeError
 from headway.files import read_json, sha256_of, write_json
 from headway.models.backbone import Backbone
 from headway.recipe import Recipe
-from headway.run_dir import RunDir
+from headway.run_dir import RunDir, model_folder
 
 PACKAGES = ("headway", "torch", "transformers", "lightning", "tokenizers", "numpy", "scikit-learn")
 
@@ -104,8 +103,7 @@ def _teacher(recipe: Recipe) -> str | None:
     """Return what tells the teacher's model from any other: its headway.json lists the digests of all its files."""
     if recipe.optimization.distillation is None:
         return None
-    folder = Path(recipe.optimization.distillation.teacher)
-    return sha256_of((folder if (folder / "headway.json").exists() else RunDir.open(folder).model) / "headway.json")
+    return sha256_of(model_folder(recipe.optimization.distillation.teacher) / "headway.json")
 
 
 def _flat(content: Any, prefix: str = "") -> dict[str, Any]:

@@ -25,7 +25,7 @@ from headway.importing import find_user_code, load_class
 from headway.inference import Inference
 from headway.models.saving import load_model
 from headway.recipe import TASKS, reading_options
-from headway.run_dir import RunDir
+from headway.run_dir import model_folder
 from headway.tasks.base import Limits, Task
 from headway.types import Prediction, Row
 
@@ -63,9 +63,7 @@ class Predictor:
             RunError: there is no finished run.
             ModelError: the model folder is damaged, incomplete, or needs code that is not allowed.
         """
-        folder = Path(run)
-        if not (folder / "headway.json").exists():
-            folder = RunDir.open(run).model
+        folder = model_folder(run)
         about = _description(folder / "headway.json")
         name = about["task"]["type"]
         if name not in TASKS and not allow_user_code:

@@ -18,6 +18,16 @@ SPLITS = ("train", "validation", "test")
 WRITER_FILES = (".lock", ".writer")
 
 
+def model_folder(run: str | Path) -> Path:
+    """Return the folder of the model that ``run`` names: a finished run, or such a folder itself.
+
+    Raises:
+        RunError: it is neither; see `RunDir.open`.
+    """
+    folder = Path(run)
+    return folder if (folder / "headway.json").is_file() else RunDir.open(run).model
+
+
 class RunDir:
     """One run's folder; with several seeds, the folder of the group, with one `RunDir` a seed below it."""
 

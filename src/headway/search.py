@@ -32,7 +32,7 @@ from headway.models.options import ModelOptions
 from headway.models.safe_loading import sha256_of_weights
 from headway.predictor import Predictor
 from headway.recipe import reading_options
-from headway.run_dir import RunDir
+from headway.run_dir import model_folder
 from headway.tasks.base import Limits
 from headway.tasks.sentence_embeddings import SentenceEmbeddings
 from headway.types import Column
@@ -83,8 +83,7 @@ class Embedder:
         path = Path(model)
         if (path / "headway.json").is_file() or (path / "recipe.yaml").is_file():
             inference = Predictor.load(model, batch_size=batch_size, device=device).inference
-            folder = path if (path / "headway.json").is_file() else RunDir.open(path).model
-            sha256 = sha256_of_weights(check_folder(folder))
+            sha256 = sha256_of_weights(check_folder(model_folder(model)))
         else:
             backbone = load_backbone(ModelOptions(model_name_or_path=model, pooling=pooling))
             task = SentenceEmbeddings()

@@ -83,8 +83,8 @@ def _tried(recipe: Recipe, options: dict[str, Any], run: Path, *, resume: bool, 
         # A rate that is too high is an answer, too.
         logger.warning("%s: %s", run.name, error)
         return {"trial": run.name, "options": options, "value": None, "seeds": {}, "seconds": _seconds(started)}
-    metric = _metric(recipe, run)
     group = RunDir(run)
+    metric = _metric(recipe, group)
     runs = {seed: group if len(recipe.training.seeds) == 1 else group.seed(seed) for seed in recipe.training.seeds}
     values = {str(seed): _validation(one, metric) for seed, one in runs.items()}
     mean = statistics.fmean(values.values())
@@ -98,18 +98,17 @@ def _validation(run: RunDir, metric: str) -> float:
     return float(metrics["metrics"]["validation"][metric]["value"])
 
 
-def _metric(recipe: Recipe, run: Path) -> str:
-    return recipe.training.metric_for_best_model or str(RunDir(run).read_metrics()["main_metric"])
+def _metric(recipe: Recipe, run: RunDir) -> str:
+    return recipe.training.metric_for_best_model or str(run.read_metrics()["main_metric"])
 
 
 def _summary(recipe: Recipe, folder: Path, trials: list[dict[str, Any]]) -> dict[str, Any]:
     scored = [one for one in trials if one["value"] is not None and math.isfinite(one["value"])]
     if not scored:
         raise NonFiniteError("The loss of every trial stopped being a number. Try smaller learning rates.")
-    # The task as its run resolved it knows its main metric.
-    task = Recipe.load(folder / scored[0]["trial"] / "recipe.yaml").task
-    metric = recipe.training.metric_for_best_model or task.main_metric
-    is_lower_better = task.is_lower_better(metric)
+    run = RunDir(folder / scored[0]["trial"])
+    metric = _metric(recipe, run)
+    is_lower_better = Recipe.load(run.recipe).task.is_lower_better(metric)
     best = (min if is_lower_better else max)(scored, key=lambda one: float(one["value"]))
     return {"metric": metric, "higher_is_better": not is_lower_better, "trials": trials, "best": best}
 

@@ -6,7 +6,7 @@ from typing import IO
 
 import pytest
 
-from headway.data.cache_files import cache_folder, cache_key, cached_file
+from headway.data.cache_files import cache_folder, cache_key, cached_file, is_cached
 from headway.errors import RunError
 
 
@@ -21,11 +21,13 @@ def test_a_file_is_written_once_and_again_where_it_is_damaged(tmp_path: Path) ->
         written.append(file.name)
         write(file)
 
+    assert not is_cached(tmp_path, "my rows", "k", ".bin")
     for _ in range(2):
         path = cached_file(tmp_path, "my rows", "k", ".bin", count)
         assert path == tmp_path / "my-rows-k.bin"
         assert path.read_bytes() == b"content"
     assert len(written) == 1
+    assert is_cached(tmp_path, "my rows", "k", ".bin")
     path.write_bytes(b"contend")
     assert cached_file(tmp_path, "my rows", "k", ".bin", count).read_bytes() == b"content"
     assert len(written) == 2
@@ -42,6 +44,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"Cannot write .*file/tokens.*HEADWAY_CACHE"):
         cached_file(tmp_path / "file" / "tokens", "x", "k", ".bin", write)
+    # Longer than a name may be: the system refuses to look.
+    assert not is_cached(tmp_path / ("x" * 300), "x", "k", ".bin")
 
 
 def test_the_folder_is_private_and_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from headway.data.vector_cache import VectorCache, open_or_encode
+from headway.data.vector_cache import VectorCache, is_encoded, open_or_encode
 
 VECTORS = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
 SIZES = np.array([2, 3, 0, 4])
@@ -23,11 +23,14 @@ def never() -> Iterator[NDArray[np.float32]]:
 
 
 def test_what_went_in_comes_out_feature_by_feature(tmp_path: Path) -> None:
+    assert not is_encoded("rows", "k", folder=tmp_path)
     for parts in (iter([VECTORS[:5], VECTORS[5:]]), never()):
         cache = opened(tmp_path, parts)
         for number, (start, end) in enumerate([(0, 2), (2, 5), (5, 5), (5, 9)]):
             assert np.array_equal(cache[number], VECTORS[start:end])
     assert np.array_equal(opened(tmp_path, never(), of_tokens=True)[1], VECTORS[None, 2:5])
+    assert is_encoded("rows", "k", folder=tmp_path)
+    assert not is_encoded("rows", "other", folder=tmp_path)
 
 
 def test_too_few_vectors_are_no_cache(tmp_path: Path) -> None:

@@ -88,6 +88,11 @@ def test_the_seed_decides_what_is_drawn_unless_the_recipe_does() -> None:
         ("svm", {"c": 1.0}, "does not take 'c'.*Did you mean 'C'"),
         ("sklearn.svm.LinearSVX", {}, "has no class 'LinearSVX'"),
         ("sklearn.pipeline.Bunch", {}, "no estimator of scikit-learn"),
+        (
+            "sklearn.multiclass.OneVsRestClassifier",
+            {},
+            r"^model\.head: 'sklearn\.multiclass\.OneVsRestClassifier' cannot be constructed: .*argument: 'estimator'",
+        ),
     ],
 )
 def test_a_wrong_estimator_is_explained(name: str, options: dict[str, Any], message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -139,11 +140,40 @@ def test_only_what_has_no_weights_below_the_head_is_encoded_once(
     assert isinstance(frozen_part(model), HeadedModel) == expected
 
 
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Leave next to no room for vectors, from now on."""
+    disk = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=1000))
+    return lambda: monkeypatch.setattr(frozen, "shutil", disk)
+
+
 def test_without_room_the_backbone_is_asked_each_time(
-    reviews_csv: Path, tiny_bert: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    reviews_csv: Path, tiny_bert: Path, tmp_path: Path, cache: Path, full_disk: Callable[[], None], caplog: Any
 ) -> None:
-    monkeypatch.setattr(frozen, "shutil", SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=1000)))
+    full_disk()
     metrics = train(recipe_of(reviews_csv, tiny_bert), output_dir=tmp_path / "run")
     assert "computed anew each epoch" in caplog.text
     assert "accuracy" in metrics["metrics"]["test"]
     assert not (cache / "vectors").exists()
+
+
+def test_vectors_that_are_there_already_need_no_room(
+    tiny_bert: Path, tmp_path: Path, full_disk: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ModelOptions(model_name_or_path=str(tiny_bert), freeze="all", head="linear")
+    made = build("text-classification", "two labels", load_backbone(options))
+    features = cached(made.inference, made.table, tmp_path)
+
+    def has_vectors(*, bf16: bool) -> dict[str, bool]:
+        found = encode_once(
+            {"train": features, "test": features}, made.inference, weights="w", bf16=bf16, stop_check=lambda: None
+        )
+        return {name: some[0].vectors is not None for name, some in found.items()}
+
+    assert has_vectors(bf16=False) == {"train": True, "test": True}
+    full_disk()
+    assert has_vectors(bf16=False) == {"train": True, "test": True}
+    assert "computed anew" not in caplog.text
+    # In bfloat16 those of the training rows are others, which have no room.
+    assert has_vectors(bf16=True) == {"train": False, "test": True}
+    assert "computed anew" in caplog.text

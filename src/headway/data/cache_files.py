@@ -7,6 +7,7 @@ damaged file is built again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -38,6 +39,14 @@ def cache_key(**content: str) -> str:
     return digest.hexdigest()[:20]
 
 
+def is_cached(folder: Path, name: str, key: str, suffix: str) -> bool:
+    """Return whether `cached_file` wrote a file for ``key``; whether it is still whole is seen when it is opened."""
+    # What is wrong with a folder that cannot be read, `cached_file` says.
+    with contextlib.suppress(OSError):
+        return _path(folder, name, key, suffix).exists()
+    return False
+
+
 def cached_file(folder: Path, name: str, key: str, suffix: str, write: Callable[[IO[bytes]], None]) -> Path:
     """Return the whole file for ``key``, written by ``write`` where it is missing or damaged.
 
@@ -51,7 +60,7 @@ def cached_file(folder: Path, name: str, key: str, suffix: str, write: Callable[
     Raises:
         RunError: the folder cannot be written, or belongs to another user.
     """
-    path = folder / f"{re.sub('[^A-Za-z0-9._-]+', '-', name)[:80]}-{key}{suffix}"
+    path = _path(folder, name, key, suffix)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if folder.stat().st_uid != os.getuid():
@@ -66,6 +75,10 @@ def cached_file(folder: Path, name: str, key: str, suffix: str, write: Callable[
     if not _is_whole(path):
         raise RunError(f"The cache {path} was damaged while it was written. Check the disk and start again.")
     return path
+
+
+def _path(folder: Path, name: str, key: str, suffix: str) -> Path:
+    return folder / f"{re.sub('[^A-Za-z0-9._-]+', '-', name)[:80]}-{key}{suffix}"
 
 
 def _is_whole(path: Path) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -61,10 +60,12 @@ class TokenCache(Sequence[Features]):
             if value is not None:
                 parts[part][name] = value
         pieces = self._pieces[int(index)].as_py() if self._pieces is not None else None
-        found = Features(
-            parts["inputs"], parts["targets"], parts["extra"], tuple(pieces or ()), row=int(self._rows[index])
+        return Features(
+            **parts,
+            pieces=tuple(pieces or ()),
+            row=int(self._rows[index]),
+            vectors=None if self.vectors is None else self.vectors[int(index)],
         )
-        return found if self.vectors is None else replace(found, vectors=self.vectors[int(index)])
 
     def with_vectors(self, vectors: VectorCache) -> TokenCache:
         """Return the same features, each with its vectors."""

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from headway.data.cache_files import cache_folder, cached_file
+from headway.data.cache_files import cache_folder, cached_file, is_cached
 
 
 class VectorCache:
@@ -30,6 +30,11 @@ class VectorCache:
         end = int(self._ends[number])
         found = np.array(self._vectors[end - int(self._sizes[number]) : end])
         return found[None] if self._of_tokens else found
+
+
+def is_encoded(name: str, key: str, *, folder: Path | None = None) -> bool:
+    """Return whether `open_or_encode` has vectors for these arguments in the cache."""
+    return is_cached(folder or _folder(), name, key, ".npy")
 
 
 def open_or_encode(
@@ -67,5 +72,9 @@ def open_or_encode(
         if count != sizes.sum():
             raise ValueError(f"expected {sizes.sum()} vectors, found {count}")
 
-    path = cached_file(folder or cache_folder() / "vectors", name, key, ".npy", write)
+    path = cached_file(folder or _folder(), name, key, ".npy", write)
     return VectorCache(path, sizes, of_tokens=of_tokens)
+
+
+def _folder() -> Path:
+    return cache_folder() / "vectors"

@@ -6,7 +6,6 @@ code: what a file may contain is scikit-learn's own types and nothing else.
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from headway.errors import ModelError, RecipeError, did_you_mean
+from headway.errors import ModelError, RecipeError
 from headway.importing import Choice, load_class
 
 KNOWN = {"svm": "sklearn.svm.LinearSVC", "logistic_regression": "sklearn.linear_model.LogisticRegression"}
@@ -45,7 +44,7 @@ class EstimatorHead(nn.Module):
         """Construct the estimator, unfitted.
 
         Raises:
-            RecipeError: there is no such estimator, or it does not take an option.
+            RecipeError: there is no such estimator, or it does not take an option, or lacks one.
         """
         super().__init__()
         self.num_labels = num_labels
@@ -63,14 +62,14 @@ class EstimatorHead(nn.Module):
         Raises:
             RecipeError: it does not fit these rows, or cannot be saved.
         """
+        from sklearn.base import is_regressor
+
         name = type(self._estimator).__name__
         has_seed = "random_state" in self._estimator.get_params()
         if has_seed and self._estimator.get_params()["random_state"] is None:
             self._estimator.set_params(random_state=seed)
         is_number = targets.ndim == 1 and not np.issubdtype(targets.dtype, np.integer)
-        predicts_numbers = getattr(self._estimator, "_estimator_type", None) == "regressor"
-        if hasattr(self._estimator, "__sklearn_tags__"):
-            predicts_numbers = self._estimator.__sklearn_tags__().estimator_type == "regressor"
+        predicts_numbers = is_regressor(self._estimator)
         if is_number != predicts_numbers:
             raise RecipeError(
                 f"model.head: {name} predicts {'numbers' if predicts_numbers else 'classes'}, but the labels are "
@@ -119,24 +118,23 @@ class EstimatorHead(nn.Module):
         except Exception as error:
             # What a damaged archive raises depends on where the damage is.
             raise ModelError(f"{path} is damaged and cannot be read: {type(error).__name__}: {error}.") from error
-        expected = type(self._estimator).__name__
-        inner = getattr(estimator, "estimator", estimator) if type(estimator).__name__ != expected else estimator
-        if type(inner).__name__ != expected:
-            raise ModelError(f"{path} holds a {type(estimator).__name__}, but headway.json names {expected}.")
+        expected = type(self._estimator)
+        # For several labels, `fit` put it into another one.
+        if expected not in (type(estimator), type(getattr(estimator, "estimator", None))):
+            raise ModelError(f"{path} holds a {type(estimator).__name__}, but headway.json names {expected.__name__}.")
         self._estimator, self._is_fitted = estimator, True
 
     def _logits(self, vectors: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
         estimator = self._estimator
+        is_one_vs_rest = type(estimator).__name__ == "OneVsRestClassifier"
         if hasattr(estimator, "predict_proba"):
             shares = np.clip(np.asarray(estimator.predict_proba(vectors), dtype=np.float64), _LEAST, 1 - _LEAST)
-            if estimator.__class__.__name__ == "OneVsRestClassifier":
-                return np.log(shares) - np.log1p(-shares)
-            return self._all_classes(np.log(shares))
+            return np.log(shares) - np.log1p(-shares) if is_one_vs_rest else self._all_classes(np.log(shares))
         if hasattr(estimator, "decision_function"):
             values = np.asarray(estimator.decision_function(vectors))
             if values.ndim == 1:  # of two classes, how far a row lies on the side of the second
                 values = np.stack([np.zeros_like(values), values], axis=1)
-            return values if estimator.__class__.__name__ == "OneVsRestClassifier" else self._all_classes(values)
+            return values if is_one_vs_rest else self._all_classes(values)
         return np.asarray(estimator.predict(vectors)).reshape(len(vectors), -1)
 
     def _all_classes(self, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
@@ -147,14 +145,9 @@ class EstimatorHead(nn.Module):
 
 
 def _construct(choice: Choice) -> Any:
+    from sklearn.base import BaseEstimator
+
     chosen = load_class(choice.name, known=KNOWN, option="model.head")
     if not (hasattr(chosen, "fit") and hasattr(chosen, "predict") and hasattr(chosen, "get_params")):
         raise RecipeError(f"model.head: {choice.name!r} is no estimator of scikit-learn.")
-    own = list(inspect.signature(chosen).parameters)
-    for name in choice.options:
-        if name not in own:
-            raise RecipeError(
-                f"model.head: {choice.name!r} does not take {name!r}.{did_you_mean(name, own)} Its options are: "
-                f"{', '.join(own)}."
-            )
-    return chosen(**choice.options)
+    return choice.create(BaseEstimator, known=KNOWN, option="model.head", given={})

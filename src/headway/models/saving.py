@@ -2,8 +2,8 @@
 
 With the family's own head, ``AutoModelFor….from_pretrained(folder)`` gives the same logits. With another head the
 folder is the plain backbone for ``AutoModel.from_pretrained``, and the head lies in ``head.safetensors``, or in
-``head.skops`` where it is scikit-learn's. What joins
-the windows of a long text lies beside both, in ``windows.safetensors``, if it has weights.
+``head.skops`` where it is scikit-learn's. What joins the windows of a long text lies beside both, in
+``windows.safetensors``, if it has weights.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from torch import nn
 from headway.data.batching import sorted_batches
 from headway.data.cache_files import cache_folder, cache_key
 from headway.data.token_cache import TokenCache
-from headway.data.vector_cache import open_or_encode
+from headway.data.vector_cache import is_encoded, open_or_encode
 from headway.inference import Inference
 from headway.models.heads import OF_TOKENS, HeadedModel
 from headway.models.windows import WindowedModel
@@ -49,6 +49,8 @@ def encode_once(
 ) -> dict[str, TokenCache]:
     """Return the features of every split with their vectors, computed now or found in the cache.
 
+    Where the disk has no room for those that are not in the cache, their splits come back without vectors.
+
     Args:
         features: by split.
         inference: with a model whose backbone is frozen.
@@ -64,28 +66,34 @@ def encode_once(
             "a pooling without weights, each row would be encoded once."
         )
         return features
-    width = model.width
+    width, of_tokens = model.width, model.kind in OF_TOKENS
+    device = next(model.parameters()).device
+    is_low = {name: bf16 and name == "train" for name in features}
     sizes = {
-        name: np.asarray(some.lengths if model.kind in OF_TOKENS else some.num_pieces, dtype=np.int64)
+        name: np.asarray(some.lengths if of_tokens else some.num_pieces, dtype=np.int64)
         for name, some in features.items()
     }
-    needed = 4 * width * sum(int(size.sum()) for size in sizes.values())
-    if not _has_room(needed):
-        return features
-    device = next(model.parameters()).device
-    found = {}
+    keys = {
+        name: _key(some, model, weights=weights, device=device, is_low=is_low[name]) for name, some in features.items()
+    }
+    missing = [name for name, some in features.items() if not is_encoded(some.name, keys[name])]
+    has_room = not missing or _has_room(4 * width * sum(int(sizes[name].sum()) for name in missing))
+    found = dict(features)
     for name, some in features.items():
-        is_low = bf16 and name == "train"
-        key = cache_key(
-            tokens=some.name, weights=weights, pooling=model.pooling.how, layers=str(model.pooling_layers),
-            kind="token" if model.kind in OF_TOKENS else "sequence", precision="bf16" if is_low else "float32",
-            device=device.type, torch=version("torch"), transformers=version("transformers"),
-        )  # fmt: skip
-        parts = _encode(some, model, inference, device=device, bf16=is_low, stop_check=stop_check)
-        found[name] = some.with_vectors(
-            open_or_encode(some.name, key, parts, sizes=sizes[name], width=width, of_tokens=model.kind in OF_TOKENS)
-        )
+        if name in missing and not has_room:
+            continue
+        parts = _encode(some, model, inference, device=device, bf16=is_low[name], stop_check=stop_check)
+        vectors = open_or_encode(some.name, keys[name], parts, sizes=sizes[name], width=width, of_tokens=of_tokens)
+        found[name] = some.with_vectors(vectors)
     return found
+
+
+def _key(features: TokenCache, model: HeadedModel, *, weights: str, device: torch.device, is_low: bool) -> str:
+    return cache_key(
+        tokens=features.name, weights=weights, pooling=model.pooling.how, layers=str(model.pooling_layers),
+        kind="token" if model.kind in OF_TOKENS else "sequence", precision="bf16" if is_low else "float32",
+        device=device.type, torch=version("torch"), transformers=version("transformers"),
+    )  # fmt: skip
 
 
 def _encode(
