@@ -29,6 +29,7 @@ from headway.models.losses import build_loss
 from headway.models.windows import WindowedModel
 from headway.recipe import Recipe
 from headway.tasks.base import Limits, Task
+from headway.training.contrastive import check_contrastive
 from headway.training.estimators import check_estimator
 from headway.training.loaders import BatchStream
 from headway.training.trial import check_layers, check_optimization
@@ -104,6 +105,7 @@ def prepare(
         task = recipe.task.resolve(tables["train"])
     except DataError as error:
         raise DataError(tables["train"].in_file_terms(str(error))) from error
+    check_contrastive(recipe.training.contrastive, recipe.model, task, tables["train"])
     limits = limits_of(recipe, tokenizer)
     features = {name: features_of(table, task, tokenizer, limits, stop_check) for name, table in tables.items()}
     return Prepared(task, tables, features, limits)
