@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from headway.errors import DataError, RunBusyError, WriteError
+from headway.few_examples import tuned_first
 from headway.files import sweep, whole_writes, write_json, write_text
 from headway.manifest import check_fingerprint
 from headway.metrics.intervals import across_seeds
@@ -73,7 +74,9 @@ def train(
                 *(", ".join(sorted({one.name for one in report.warnings})), run.checks),
             )
         teacher = load_teacher(resolved, backbone)
-        work = encoded_once(Work(resolved, prepared, backbone, request, _resume_command(run), teacher))
+        work = Work(resolved, prepared, backbone, request, _resume_command(run), teacher)
+        if resolved.training.contrastive is None:
+            work = encoded_once(work)
         seeds = recipe.training.seeds
         runs = {seed: run if len(seeds) == 1 else run.seed(seed) for seed in seeds}
         pending = [seed for seed in seeds if overwrite or not runs[seed].is_complete]
@@ -90,7 +93,8 @@ def train(
                 write_json(run.checks, report.to_json())
                 write_text(run.recipe, resolved.to_yaml())
             logger.info("Training with seed %d into %s.", seed, runs[seed].path)
-            train_one(runs[seed], work, seed, ready)
+            own, ready = tuned_first(runs[seed], work, seed, ready)
+            train_one(runs[seed], own, seed, ready)
         if len(seeds) > 1:
             write_json(run.metrics, _summary(run, prepared.task, seeds))
     return run.read_metrics()
