@@ -96,8 +96,8 @@ def _type(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     match field.get("type"):
         case "array":
             return f"list of {_type(field.get('items', {}), definitions)}"
-        case "object" if "properties" in field:
-            required = ", ".join(f"`{name}`" for name in field.get("required", []))
+        case "object" if field.get("required"):
+            required = ", ".join(f"`{name}`" for name in field["required"])
             return f"mapping with {required}"
         case "object":
             return "mapping"

@@ -216,6 +216,7 @@ def test_a_head_that_is_fitted_at_once_is_refused(content: dict[str, Any], tmp_p
             {"tasks": {"x": {"model": {"freeze": "all"}}}},
             r"tasks\.x\.model\.freeze: all tasks share it.* model\.head, model\.pooling",
         ),
+        ({"tasks": {"x": {"model": {"reinit_layers": 1}}}}, r"tasks\.x\.model\.reinit_layers: all tasks share it"),
         ({"tasks": {"x": {"model": "linear"}}}, r"tasks\.x\.model holds 'linear' and not options"),
         (
             {"tasks": {"x": {"task": "text-classification", "data": {"train": "a", "max_len": 3}}}},

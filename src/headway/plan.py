@@ -48,9 +48,9 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     """Return rows, steps and tokens as they are, and memory and time as `estimated` from a few measured steps.
 
     Counts are of one seed; the estimated time is that of all seeds. It covers training and scoring, not the start of
-    the program, simple baselines, intervals and the writing of checkpoints, which takes what the disk takes. Of several
-    tasks that are learnt together, each is planned as if it were alone; those beside the recipe's own stand under
-    ``tasks``.
+    the program, simple baselines, intervals and the writing of checkpoints, which takes what the disk takes. Of a
+    contrastive stage only the pairs are counted. Of several tasks that are learnt together, each is planned as if it
+    were alone; those beside the recipe's own stand under ``tasks``.
 
     Raises:
         HeadwayError: what would stop the training before its first step stops the plan in the same way.
@@ -91,6 +91,7 @@ def _plan_one(recipe: Recipe, backbone: Backbone) -> dict[str, Any]:
         "batches": stream.total_batches,
         "optimizer_steps": stream.total_steps,
         "evaluations": measured.num_evaluations,
+        "contrastive_pairs": _contrastive_pairs(recipe, statistics["train"]["rows"]),
         "training_tokens_with_padding": measured.padded_tokens,
         "parameters": sum(one.numel() for one in parameters),
         "trainable_parameters": sum(one.numel() for one in parameters if one.requires_grad),
@@ -123,6 +124,11 @@ def describe(planned: dict[str, Any]) -> str:
     steps = f"{planned['optimizer_steps']:,} of the optimizer in {planned['batches']:,} batches"
     lines += [
         ("steps", f"{steps} ({planned['epochs']:g} epochs), {planned['evaluations']:,} evaluations"),
+        *(
+            [("contrastive stage", f"{planned['contrastive_pairs']:,} pairs before, which all else here leaves out")]
+            if planned["contrastive_pairs"]
+            else []
+        ),
         ("seeds", str(planned["seeds"])),
         ("parameters", f"{planned['parameters']:,}, of which {planned['trainable_parameters']:,} are trained"),
         ("computed on", f"{planned['device']}, {planned['precision']}"),
@@ -139,6 +145,12 @@ def describe(planned: dict[str, Any]) -> str:
     text = "\n".join(f"{name:{width}}  {value}" for name, value in lines)
     beside = [f"\n\n{name}\n{describe(one)}" for name, one in planned.get("tasks", {}).items()]
     return text + "".join(beside) + ("\n\nEach task as if it were alone; their times add up." if beside else "")
+
+
+def _contrastive_pairs(recipe: Recipe, num_rows: int) -> int:
+    """Return how many pairs the stage before the training reads, each as often as it is read."""
+    options = recipe.training.contrastive
+    return 0 if options is None else round(num_rows * options.pairs_per_row * options.num_train_epochs)
 
 
 class _Measured:
@@ -177,7 +189,10 @@ class _Measured:
             if self._encodes_once or self._optimizer is None:
                 # What is done to the vectors then takes next to nothing beside this.
                 splits = self._prepared.features
-                training = sum(map(self._reading_seconds, splits)) / len(self._recipe.training.seeds)
+                options = self._recipe.training
+                # All seeds share one frozen backbone, unless each tunes its own before.
+                sharing = len(options.seeds) if options.contrastive is None else 1
+                training = sum(map(self._reading_seconds, splits)) / sharing
                 scoring = 0.0
                 self.checkpoint_bytes = 0 if self._optimizer is None else self._checkpoint_bytes()
             else:

@@ -27,8 +27,9 @@ from headway.models.backbone import Backbone
 from headway.models.estimators import is_estimator
 from headway.models.losses import build_loss
 from headway.models.windows import WindowedModel
-from headway.recipe import Recipe
+from headway.recipe import OF_EACH_TASK, Recipe
 from headway.tasks.base import Limits, Task
+from headway.training.contrastive import check_contrastive
 from headway.training.estimators import check_estimator
 from headway.training.loaders import BatchStream, TaskBatches
 from headway.training.trial import check_layers, check_optimization
@@ -104,6 +105,7 @@ def prepare(
         task = recipe.task.resolve(tables["train"])
     except DataError as error:
         raise DataError(tables["train"].in_file_terms(str(error))) from error
+    check_contrastive(recipe.training.contrastive, recipe.model, task, tables["train"])
     limits = limits_of(recipe, tokenizer)
     features = {name: features_of(table, task, tokenizer, limits, stop_check) for name, table in tables.items()}
     return Prepared(task, tables, features, limits)
@@ -156,7 +158,8 @@ def build_model(recipe: Recipe, prepared: Prepared, backbone: Backbone) -> nn.Mo
     Raises:
         RecipeError: an option does not suit the model.
     """
-    model = prepared.task.build_model(replace(backbone, options=recipe.model))
+    own = {name: getattr(recipe.model, name) for name in OF_EACH_TASK["model"]}
+    model = prepared.task.build_model(replace(backbone, options=backbone.options.model_copy(update=own)))
     if not is_estimator(recipe.model.head.name):
         check_layers(model, recipe.optimization, recipe.training)
     if recipe.data.truncation == "window" and not prepared.task.joins_windows:

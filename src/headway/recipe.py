@@ -136,6 +136,8 @@ class Recipe(Options):
     @model_validator(mode="after")
     def _tasks_go_together(self) -> Self:
         self.parts()
+        if self.multi_task is not None and self.training.contrastive is not None:
+            raise ValueError("training.contrastive tunes the backbone for one task; leave it out, or multi_task")
         return self
 
     def parts(self) -> dict[str, Recipe]:

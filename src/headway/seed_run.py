@@ -31,10 +31,9 @@ from headway.tasks.base import Task
 from headway.training.callbacks import check_metric
 from headway.training.estimators import estimator_of, fit_estimator
 from headway.training.fit import Fitted, Paths, fit
-from headway.training.loaders import BatchStream
 from headway.training.module import Learner, TrainingModule
 from headway.training.trial import check_optimization
-from headway.work import Ready, Work
+from headway.work import Ready, Work, stream_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,20 +41,20 @@ MEAN = "mean_of_tasks"
 """The metric that chooses the best weights of several tasks."""
 
 
-def check_first(work: Work, ready: Sequence[Ready], stream: BatchStream) -> None:
+def check_first(work: Work, seed: int, ready: Sequence[Ready]) -> None:
     """Refuse what would otherwise show after the first epoch.
 
     Raises:
         RecipeError: a misspelt metric, one of the user's own that fails, or an optimizer or a schedule that cannot be
             used over as many steps as there are batches for.
     """
-    check_optimization(work.recipe.optimization, stream)
+    check_optimization(work.recipe.optimization, stream_of(work, seed))
     has_own = any(one.part.prepared.task.metrics for one in ready)
     if work.recipe.training.metric_for_best_model is not None or (has_own and _scored_parts(ready)):
         check_metric(_choosing_metric(work, ready), _validation_score(ready)())
 
 
-def train_one(runs: Mapping[str, RunDir], work: Work, seed: int, ready: Sequence[Ready], stream: BatchStream) -> None:
+def train_one(runs: Mapping[str, RunDir], work: Work, seed: int, ready: Sequence[Ready]) -> None:
     """Train one seed and write everything that its run directories hold.
 
     Args:
@@ -63,7 +62,6 @@ def train_one(runs: Mapping[str, RunDir], work: Work, seed: int, ready: Sequence
         work: of all seeds.
         seed: which.
         ready: from `build`.
-        stream: the training batches of this seed.
 
     Raises:
         HeadwayError: see `headway.training.fit.fit`.
@@ -71,7 +69,7 @@ def train_one(runs: Mapping[str, RunDir], work: Work, seed: int, ready: Sequence
     started = time.monotonic()
     for one in ready:
         _begin(runs[one.part.name], seed, one)
-    fitted = _learn(runs[""], work, seed, ready, stream)
+    fitted = _learn(runs[""], work, seed, ready)
     seconds = round(time.monotonic() - started, 1)
     # The recipe's own task comes last: with its scores the run is whole.
     for one in reversed(ready):
@@ -151,7 +149,7 @@ def _finish(
     })  # fmt: skip
 
 
-def _learn(run: RunDir, work: Work, seed: int, ready: Sequence[Ready], stream: BatchStream) -> Fitted:
+def _learn(run: RunDir, work: Work, seed: int, ready: Sequence[Ready]) -> Fitted:
     """Train the models of one seed, in steps or, under a head of scikit-learn, in one go."""
     recipe = work.recipe
     if (fits_at_once := estimator_of(ready[0].inference.model)) is not None:
@@ -159,7 +157,9 @@ def _learn(run: RunDir, work: Work, seed: int, ready: Sequence[Ready], stream: B
         fit_estimator(fits_at_once, inference, features, seed=seed, stop_check=inference.stop_check)
         return Fitted(best_step=0, last_step=0, is_stopped_early=False)
     learners = [Learner(one.part.prepared.task, one.inference.model, one.criterion) for one in ready]
-    module = TrainingModule(learners, stream=stream, optimization=recipe.optimization, seed=seed, teacher=work.teacher)
+    module = TrainingModule(
+        learners, stream=stream_of(work, seed), optimization=recipe.optimization, seed=seed, teacher=work.teacher
+    )
     metric = _choosing_metric(work, ready)
     return fit(
         module,

@@ -13,12 +13,12 @@ from typing import Any
 
 from headway.data.findings import Report
 from headway.errors import DataError, RunBusyError, WriteError
+from headway.few_examples import tuned_first
 from headway.files import sweep, whole_writes, write_json, write_text
 from headway.manifest import check_fingerprint
 from headway.metrics.intervals import across_seeds
 from headway.models.backbone import Backbone, load_backbone
 from headway.preparation import (
-    build_stream,
     check_data,
     prepare,
     read_tables,
@@ -71,7 +71,9 @@ def train(
                 return read_scores(run)
         report = _checked(parts, run)
         teacher = load_teacher(resolved, backbone)
-        work = encoded_once(Work(resolved, parts, backbone, request, _resume_command(run), teacher))
+        work = Work(resolved, parts, backbone, request, _resume_command(run), teacher)
+        if resolved.training.contrastive is None:
+            work = encoded_once(work)
         seeds = recipe.training.seeds
         groups = {part.name: run.task(part.name) for part in parts}
         runs = {
@@ -81,10 +83,9 @@ def train(
         pending = [seed for seed in seeds if overwrite or not runs[seed][""].is_complete]
         for seed in pending:
             ready = build(work, seed)
-            stream = build_stream(resolved, [part.prepared for part in work.parts], backbone.tokenizer, seed=seed)
             if seed == pending[0]:
                 if not is_resumed:
-                    check_first(work, ready, stream)
+                    check_first(work, seed, ready)
                     # Nothing is refused any more, so the directory changes from here on, and not before.
                     if overwrite:
                         _clear(run)
@@ -93,7 +94,8 @@ def train(
                 write_json(run.checks, report.to_json())
                 write_text(run.recipe, resolved.to_yaml())
             logger.info("Training with seed %d into %s.", seed, runs[seed][""].path)
-            train_one(runs[seed], work, seed, ready, stream)
+            own, ready = tuned_first(runs[seed][""], work, seed, ready)
+            train_one(runs[seed], own, seed, ready)
         if len(seeds) > 1:
             for part in reversed(parts):
                 write_text(groups[part.name].recipe, part.recipe.to_yaml())

@@ -19,12 +19,14 @@ from headway.preparation import (
     Prepared,
     build_criterion,
     build_model,
+    build_stream,
 )
 from headway.recipe import Recipe
 from headway.training.distillation import Teacher, check_pair
 from headway.training.estimators import estimator_of
 from headway.training.fit import device_of, precision
 from headway.training.frozen import encode_once
+from headway.training.loaders import BatchStream
 from headway.training.module import seed_from
 from headway.training.stopping import StopRequest
 
@@ -77,6 +79,11 @@ def build(work: Work, seed: int) -> list[Ready]:
             raise RecipeError("model.head: a head of scikit-learn is fitted in one go, which several tasks cannot be.")
         share_body(models)
     return built
+
+
+def stream_of(work: Work, seed: int) -> BatchStream:
+    """Return the training batches of one seed."""
+    return build_stream(work.recipe, [part.prepared for part in work.parts], work.backbone.tokenizer, seed=seed)
 
 
 def _inference(work: Work, part: Part) -> Inference:

@@ -161,6 +161,19 @@ class OptimizationOptions(Options):
         return self
 
 
+class Contrastive(Options):
+    """How the backbone learns which texts share a label, before the run itself."""
+
+    num_train_epochs: float = Field(1.0, gt=0)
+    """Passes over the pairs."""
+    pairs_per_row: int = Field(8, ge=1)
+    """Other texts of its label that each row is paired with (`num_iterations` in setfit)."""
+    learning_rate: float = Field(5e-5, gt=0)
+    """Peak learning rate; it rises over the first tenth of the steps, and then falls in a line."""
+    per_device_train_batch_size: int = Field(32, ge=1)
+    """Pairs per batch: a text is told apart from those of other labels in its batch."""
+
+
 class TrainingOptions(Options):
     """How long and how carefully the run goes on."""
 
@@ -196,6 +209,9 @@ class TrainingOptions(Options):
     """Compute in bfloat16 with float32 weights; `auto` does where the processor multiplies bfloat16 in hardware."""
     baselines: bool = True
     """Score the untrained model and simple methods before training."""
+    contrastive: Contrastive | None = None
+    """For few examples of each label: first tune the backbone to tell texts of different labels apart. `{}` takes the
+    defaults of {num_train_epochs: X, pairs_per_row: X, learning_rate: X, per_device_train_batch_size: X}."""
     deterministic: bool = False
     """On CUDA, use deterministic kernels only, so that a resumed run is bit-identical (CPU runs always are)."""
 
