@@ -161,6 +161,20 @@ def test_frozen_parameters_are_left_out_and_none_at_all_is_an_error() -> None:
         build_optimizer(model, OptimizationOptions())
 
 
+def assert_the_same_steps(
+    ours: tuple[nn.Linear, torch.optim.Optimizer], theirs: tuple[nn.Linear, torch.optim.Optimizer]
+) -> None:
+    """Take five steps on the same rows with each pair of a layer and its optimizer, and compare where they end."""
+    rows = torch.randn(4, 3)
+    for _ in range(5):
+        for layer, optimizer in (ours, theirs):
+            optimizer.zero_grad()
+            layer(rows).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(ours[0].weight, theirs[0].weight)
+    torch.testing.assert_close(ours[0].bias, theirs[0].bias)
+
+
 def test_a_step_is_that_of_adamw() -> None:
     torch.manual_seed(0)
     model, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
@@ -173,14 +187,7 @@ def test_a_step_is_that_of_adamw() -> None:
         betas=(0.8, 0.999),
         eps=1e-6,
     )
-    rows = torch.randn(4, 3)
-    for _ in range(5):
-        for one, its in ((model, optimizer), (theirs, reference)):
-            its.zero_grad()
-            one(rows).square().sum().backward()
-            its.step()
-    torch.testing.assert_close(model.weight, theirs.weight)
-    torch.testing.assert_close(model.bias, theirs.bias)
+    assert_the_same_steps((model, optimizer), (theirs, reference))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -197,14 +204,7 @@ def test_a_step_is_that_of_torchs_optimizer(name: str) -> None:
     groups = [{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias], "weight_decay": 0.0}]
     own = {"betas": (0.8, 0.999), "eps": 0.1} if adam else {}
     reference = getattr(torch.optim, OPTIMIZERS[name].rpartition(".")[2])(groups, lr=0.01, maximize=True, **own)
-    rows = torch.randn(4, 3)
-    for _ in range(5):
-        for one, its in ((model, optimizer), (theirs, reference)):
-            its.zero_grad()
-            one(rows).square().sum().backward()
-            its.step()
-    torch.testing.assert_close(model.weight, theirs.weight)
-    torch.testing.assert_close(model.bias, theirs.bias)
+    assert_the_same_steps((model, optimizer), (theirs, reference))
 
 
 def layer_rates(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, set[float]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.training.rewinding import rewound, saved_steps
 
 from headway.errors import ModelError, NonFiniteError, RecipeError, RunBusyError, StoppedError
 from headway.recipe import Recipe
@@ -95,18 +96,11 @@ def test_resume_from_every_step_is_bit_identical(
     monkeypatch.setattr(checkpoints, "KEPT_RESUME_CHECKPOINTS", 1000)
     whole = tmp_path / "whole"
     expected = run(recipe, whole)
-    steps = sorted(int(path.stem.partition("-")[2]) for path in (whole / "checkpoints").glob("resume-*.ckpt"))
+    steps = saved_steps(whole)
     assert steps == list(range(1, len(steps) + 1))
     assert len(steps) >= 4
     for step in steps:
-        resumed = tmp_path / f"from-{step}"
-        shutil.copytree(whole, resumed)
-        for name in ("metrics.json", "manifest.json", "report.html"):
-            (resumed / name).unlink(missing_ok=True)
-        shutil.rmtree(resumed / "model")
-        for path in (resumed / "checkpoints").iterdir():
-            if int(path.stem.partition("-")[2]) > step:
-                path.unlink()
+        resumed = rewound(whole, tmp_path / f"from-{step}", step=step)
         torch.manual_seed(step)  # the state of the process must not matter
         random.seed(step)
         assert run(recipe, resumed, resume=True) == expected, f"resumed from step {step}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.training.rewinding import rewound, saved_steps
 from torch import Tensor
 
 from headway.recipe import Recipe
@@ -89,16 +89,9 @@ def test_resume_is_bit_identical(
     whole = tmp_path / "whole"
     expected = run(reviews_csv, tiny_bert, whole, **arguments)
     assert not equal(expected, load_file(tiny_bert / "model.safetensors")), "nothing was trained"
-    steps = sorted(int(path.stem.partition("-")[2]) for path in (whole / "checkpoints").glob("resume-*.ckpt"))
+    steps = saved_steps(whole)
     for step in {steps[0], steps[len(steps) // 2]}:
-        resumed = tmp_path / f"from-{step}"
-        shutil.copytree(whole, resumed)
-        for name in ("metrics.json", "manifest.json"):
-            (resumed / name).unlink()
-        shutil.rmtree(resumed / "model")
-        for path in (resumed / "checkpoints").iterdir():
-            if int(path.stem.partition("-")[2]) > step:
-                path.unlink()
+        resumed = rewound(whole, tmp_path / f"from-{step}", step=step)
         torch.manual_seed(step)  # the state of the process must not matter
         found = run(reviews_csv, tiny_bert, resumed, **arguments, resume=True)
         assert equal(found, expected) == expected.keys(), f"resumed from step {step}"

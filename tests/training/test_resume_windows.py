@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.training.rewinding import rewound, saved_steps
 
 from headway.errors import RunError
 from headway.evaluate import evaluate
@@ -71,17 +71,10 @@ def test_resume_from_every_step_is_bit_identical(
     monkeypatch.setattr(checkpoints, "KEPT_RESUME_CHECKPOINTS", 1000)
     recipe, whole = recipe_for(documents, tiny_bert, pooling), tmp_path / "whole"
     train(recipe, output_dir=whole)
-    steps = sorted(int(path.stem.partition("-")[2]) for path in (whole / "checkpoints").glob("resume-*.ckpt"))
+    steps = saved_steps(whole)
     assert len(steps) >= 4
     for step in steps[:-1]:
-        resumed = tmp_path / f"from-{step}"
-        shutil.copytree(whole, resumed)
-        for name in ("metrics.json", "manifest.json"):
-            (resumed / name).unlink()
-        shutil.rmtree(resumed / "model")
-        for path in (resumed / "checkpoints").iterdir():
-            if int(path.stem.partition("-")[2]) > step:
-                path.unlink()
+        resumed = rewound(whole, tmp_path / f"from-{step}", step=step)
         torch.manual_seed(step)  # the state of the process must not matter
         train(recipe, output_dir=resumed, resume=True)
         assert digest(resumed) == digest(whole), f"resumed from step {step}"
