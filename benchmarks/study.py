@@ -73,7 +73,8 @@ def measure_all(study: dict[str, Any], results: dict[str, Any], options: argpars
     for name in study["sets"]:
         for seed in study["seeds"]:
             for variant in study["variants"]:
-                if (name, seed, variant) in done:
+                # A set may leave a variant out.
+                if (name, seed, variant) in done or study["sets"][name].get(variant, {}) is None:
                     continue
                 found = measure(study, name, seed, variant, options)
                 if found is None:
@@ -124,14 +125,18 @@ def run_one(job: dict[str, Any]) -> None:
 
     logging.basicConfig(level=logging.INFO)
     recipe = Recipe.load(job["recipe"], {**job["overrides"], "training.seeds": [job["seed"]]})
-    recipe = recipe.model_copy(update={"data": recipe.data.relative_to(Path(job["data"]))})
+    base = Path(job["data"])
+    parts = {name: one.model_copy(update={"data": one.data.relative_to(base)}) for name, one in recipe.parts().items()}
+    recipe = recipe.with_parts(parts)
     if job["rows"]:
         recipe = with_some_rows(recipe, job["rows"], Path(job["run"]).parent)
     scores = train(recipe, output_dir=job["run"], overwrite=True)
     manifest = json.loads((Path(job["run"]) / "manifest.json").read_text(encoding="utf-8"))
     found = {
         "metrics": {
-            split: {name: one["value"] for name, one in values.items()} for split, values in scores["metrics"].items()
+            f"{task} {split}".strip(): {name: one["value"] for name, one in values.items()}
+            for task, of_task in {"": scores, **scores.get("tasks", {})}.items()
+            for split, values in of_task["metrics"].items()
         },
         "main_metric": scores["main_metric"],
         "trainable_parameters": manifest["model"]["trainable_parameters"],
@@ -164,15 +169,14 @@ def summary(results: dict[str, Any]) -> str:
         held = [one for one in results["measurements"] if one["set"] == name]
         if not held:
             continue
-        splits = [split for split in ("validation", "test") if split in held[0]["metrics"]]
-        metrics = [metric for metric in study["metrics"] if metric in held[0]["metrics"][splits[0]]]
-        heads = [f"{split} {metric}" for split in splits for metric in metrics]
-        columns = ["", *heads, "trained parameters", "seconds", "memory (MB)", "seeds"]
+        scored = {split: values for one in held for split, values in one["metrics"].items()}
+        heads = [(split, metric) for split, values in scored.items() for metric in study["metrics"] if metric in values]
+        columns = ["", *map(" ".join, heads), "trained parameters", "seconds", "memory (MB)", "seeds"]
         lines += ["", name, "", _row(columns), _row(["---"] * len(columns))]
         for variant in study["variants"]:
             some = [one for one in held if one["variant"] == variant]
             if some:
-                values = [[one["metrics"][split][metric] for one in some] for split in splits for metric in metrics]
+                values = [[one["metrics"].get(split, {}).get(metric) for one in some] for split, metric in heads]
                 lines.append(_row([
                     variant, *map(mean, values), f"{some[0]['trainable_parameters']:,}",
                     f"{statistics.median(one['wall_seconds'] for one in some):.0f}",
@@ -187,10 +191,13 @@ def _folder_name(variant: str) -> str:
     return re.sub(r"\W+", "-", variant)
 
 
-def mean(values: Sequence[float]) -> str:
-    """Return mean and sample deviation."""
-    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.4f}{spread}"
+def mean(values: Sequence[float | None]) -> str:
+    """Return mean and sample deviation, or nothing where a variant does not have the metric."""
+    found = [one for one in values if one is not None]
+    if not found:
+        return ""
+    spread = f" ± {statistics.stdev(found):.4f}" if len(found) > 1 else ""
+    return f"{statistics.fmean(found):.4f}{spread}"
 
 
 def _row(cells: Sequence[str]) -> str:
