@@ -108,4 +108,4 @@ def test_label_that_cannot_be_seen_is_spelled(label: str, shown: str) -> None:
     ],
 )
 def test_the_command_that_predicts_shows_the_shape_of_a_row(columns: dict[str, Any], options: str) -> None:
-    assert wording.predict_command("runs/a", columns) == f"headway predict runs/a {options}"
+    assert wording.predict_command("runs/a", columns, has_own_code=False) == f"headway predict runs/a {options}"

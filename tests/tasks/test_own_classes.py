@@ -21,7 +21,7 @@ from headway.plan import plan
 from headway.predictor import Predictor
 from headway.preparation import check_recipe
 from headway.recipe import Recipe
-from headway.report.pages import write_report
+from headway.report.pages import predict_command, write_report
 from headway.train import train
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -105,14 +105,29 @@ def test_a_head_and_a_loss_of_ones_own(tiny_bert: Path, elsewhere: Path) -> None
     metrics = train(Recipe.load(recipe), output_dir="run")
     assert metrics["metrics"]["validation"]["accuracy"]["value"] >= 0
     assert 0 < metrics["loss"]["validation"] < 2  # (1 - p^q) / q never exceeds 1 / q
-    with pytest.raises(ModelError, match=r"own_head\.Cosine"):
+    with pytest.raises(ModelError, match=r"own_head\.Cosine.*--allow_user_code"):
         Predictor.load("run")
+    assert predict_command(Path("run")).endswith(" --allow_user_code")
     predictor = Predictor.load("run", allow_user_code=True)
     lines = (elsewhere / "run" / "predictions" / "validation.jsonl").read_text().splitlines()
     for line in map(json.loads, lines):
         found = predictor.predict(line["input"])
         assert found.value == line["value"]
         assert found.detail["probabilities"] == pytest.approx(line["detail"]["probabilities"], abs=1e-5)
+
+
+def test_a_head_whose_file_moved_is_named(tiny_bert: Path, elsewhere: Path) -> None:
+    recipe = write_recipe(elsewhere, tiny_bert, model={"head": "own_head.Cosine", "pooling": "mean"})
+    train(Recipe.load(recipe, {"training.max_steps": 1, "training.baselines": False}), output_dir="run")
+    before = Predictor.load("run", allow_user_code=True).predict("lovely")
+    del sys.modules["own_head"]
+    (elsewhere / "own_head.py").rename(elsewhere / "moved.py")
+    with pytest.raises(
+        RecipeError, match=r"cannot import 'own_head\.Cosine': there is no module 'own_head'"
+    ):
+        Predictor.load("run", allow_user_code=True)
+    (elsewhere / "moved.py").rename(elsewhere / "own_head.py")
+    assert Predictor.load("run", allow_user_code=True).predict("lovely") == before
 
 
 def test_code_of_a_folder_is_never_run_unasked(tiny_bert: Path, elsewhere: Path) -> None:

@@ -224,8 +224,8 @@ def check_head_is_ours(name: str, *, where: str) -> None:
     """
     if name != "default" and name not in heads.KNOWN and not is_estimator(name):
         raise ModelError(
-            f"{where} names a head of its own, {name!r}, whose code would run on this machine. Allow it explicitly "
-            "if the code is yours."
+            f"{where} names a head of its own, {name!r}, whose code would run on this machine. If you trust that code, "
+            "allow it with --allow_user_code (Python: allow_user_code=True)."
         )
 
 

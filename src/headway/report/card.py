@@ -65,7 +65,7 @@ def render_card(run: Run) -> str:
             is_embedding=files.model_kind == "features",
             has_pairs="text_pair" in run.columns,
             options=list(_options(files.recipe)),
-            predict=wording.predict_command(" ".join(_place(run).split()), run.columns),
+            predict=wording.predict_command(" ".join(_place(run).split()), run.columns, has_own_code=run.has_own_code),
             python_folder=repr(f"{_place(run)}{'/' + files.path.name if run.has_seeds else ''}/model"),
             ece=_ece(run),
         )

@@ -199,7 +199,7 @@ def _commands(run: Run) -> list[tuple[str, str]]:
     folder = run.path.as_posix()
     found = [
         ("Train it again, with the same data and seeds", f"headway train {shlex.quote(f'{folder}/recipe.yaml')}"),
-        ("Ask the model", wording.predict_command(folder, run.columns)),
+        ("Ask the model", wording.predict_command(folder, run.columns, has_own_code=run.has_own_code)),
         (
             "Predict a whole file",
             f"headway predict {shlex.quote(folder)} --data new.csv --output predictions.jsonl",

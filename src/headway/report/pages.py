@@ -33,4 +33,5 @@ def predict_command(run: Path) -> str:
     Raises:
         RunError: the folder is no finished run, or a file in it is damaged.
     """
-    return wording.predict_command(run.as_posix(), read_run(run).columns)
+    found = read_run(run)
+    return wording.predict_command(run.as_posix(), found.columns, has_own_code=found.has_own_code)

@@ -193,6 +193,13 @@ class Run:
         return {}
 
     @property
+    def has_own_code(self) -> bool:
+        """Return whether task or head is a class of the user's own, named by import path."""
+        task, head = self.selected.option("task", "type"), self.selected.option("model", "head")
+        names = [str(one.get("name") if isinstance(one, Mapping) else one or "") for one in (task, head)]
+        return any("." in name and name.partition(".")[0] not in ("headway", "sklearn") for name in names)
+
+    @property
     def name(self) -> str:
         """Return the name of the run: that of its directory."""
         return self.path.resolve().name

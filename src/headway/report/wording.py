@@ -139,7 +139,7 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def predict_command(place: str, columns: Mapping[str, Any]) -> str:
+def predict_command(place: str, columns: Mapping[str, Any], *, has_own_code: bool) -> str:
     """Return the command line that asks the run at this place for one row with these columns."""
     words = []
     for name, value in columns.items():
@@ -147,7 +147,7 @@ def predict_command(place: str, columns: Mapping[str, Any]) -> str:
             name, value = "text", ""  # Words are told apart in raw text, too.
         words.append(f"--{name} '{_stand_in(value)}'")
     options = dict.fromkeys(words) or ["--text '...'"]
-    return " ".join(["headway predict", shlex.quote(place), *options])
+    return " ".join(["headway predict", shlex.quote(place), *options, *(["--allow_user_code"] if has_own_code else [])])
 
 
 def _stand_in(value: Any) -> str:
