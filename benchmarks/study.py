@@ -12,6 +12,7 @@ import os
 import re
 import resource
 import shlex
+import shutil
 import signal
 import statistics
 import subprocess
@@ -131,6 +132,8 @@ def run_one(job: dict[str, Any]) -> None:
     if job["rows"]:
         recipe = with_some_rows(recipe, job["rows"], Path(job["run"]).parent)
     scores = train(recipe, output_dir=job["run"], overwrite=True)
+    # A study of many runs would fill the disk.
+    shutil.rmtree(Path(job["run"]) / "checkpoints", ignore_errors=True)
     manifest = json.loads((Path(job["run"]) / "manifest.json").read_text(encoding="utf-8"))
     found = {
         "metrics": {
