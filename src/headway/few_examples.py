@@ -58,21 +58,16 @@ def _train_stage(stage: RunDir, work: Work, options: Contrastive, seed: int) -> 
     pairs = stage.path / "pairs.jsonl"
     rows = labelled_pairs(work.parts[0].prepared.tables["train"], pairs_per_row=options.pairs_per_row, seed=seed)
     write_text(pairs, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    recipe = _recipe(work.recipe, options, pairs, seed)
-    backbone = load_backbone(recipe.model)
-    prepared = prepare(
-        recipe,
-        read_tables(recipe),
-        backbone.tokenizer,
-        stop_check=lambda: work.request.check(saved=work.resume_command),
-    )
+    recipe = _recipe(work.recipe, options, pairs)
+    backbone = replace(work.backbone, options=recipe.model)
+    prepared = prepare(recipe, read_tables(recipe), backbone.tokenizer)
     recipe = recipe.model_copy(update={"task": prepared.task, "output_dir": str(stage.path)})
     logger.info("Contrastive stage of seed %d: %s pairs.", seed, f"{len(prepared.tables['train']):,}")
     of_stage = Work(recipe, (Part("", recipe, prepared),), backbone, work.request, work.resume_command)
     train_one({"": stage}, of_stage, seed, build(of_stage, seed))
 
 
-def _recipe(recipe: Recipe, options: Contrastive, pairs: Path, seed: int) -> Recipe:
+def _recipe(recipe: Recipe, options: Contrastive, pairs: Path) -> Recipe:
     """Return the recipe of the stage: embeddings, pooled as the head will read them."""
     model, data = recipe.model, recipe.data
     pooling = "mean" if model.pooling == "attention" else model.pooling or "cls"
@@ -93,7 +88,6 @@ def _recipe(recipe: Recipe, options: Contrastive, pairs: Path, seed: int) -> Rec
         training=TrainingOptions(
             num_train_epochs=options.num_train_epochs,
             per_device_train_batch_size=options.per_device_train_batch_size,
-            seeds=(seed,),
             baselines=False,
             **recipe.training.model_dump(include=SHARED),
         ),
