@@ -98,6 +98,7 @@ def test_both_tasks_learn(content: dict[str, Any], tmp_path: Path) -> None:
 @pytest.mark.parametrize(("adapter", "part"), [("lora", "lora_"), ("ia3", "ia3_"), ("prefix", "prompt_embeddings")])
 def test_an_adapter_is_shared_and_merged_once(content: dict[str, Any], adapter: str, part: str, tmp_path: Path) -> None:
     content["model"]["adapter"] = adapter
+    content["multi_task"]["tasks"]["things"]["data"]["max_length"] = 16  # with room for a prefix
     train(Recipe.from_dict(content), output_dir=tmp_path / "both")
     run = RunDir(tmp_path / "both")
     tuned, beside = body(run.model), body(run.task("things").model)

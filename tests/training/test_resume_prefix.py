@@ -15,6 +15,7 @@ from headway.errors import RecipeError
 from headway.models.prefix import PREFIX_FILE
 from headway.predictor import Predictor
 from headway.recipe import Recipe
+from headway.report.card import write_card
 from headway.run_dir import RunDir
 from headway.train import train
 from headway.training import checkpoint as checkpoints
@@ -37,7 +38,7 @@ def test_a_run_keeps_its_prefix_and_resumes(
     train(chosen, output_dir=whole)
     run = RunDir.open(whole)
     assert {path.name for path in run.adapter.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
-    assert "`prefix.safetensors`" in run.card.read_text()
+    assert "`prefix.safetensors`" in write_card(whole).read_text()
     line = json.loads(run.predictions("validation").read_text().splitlines()[0])
     found = Predictor.load(run.path).predict(line["input"]["text"])
     assert found.score == pytest.approx(line["score"], abs=1e-5)

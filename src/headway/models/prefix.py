@@ -109,7 +109,9 @@ def sizes(config: Any) -> dict[str, int]:
 
 def table_of(embedded: Tensor) -> nn.Embedding:
     """Return an encoder for `Prefix` that holds the very numbers (virtual tokens, 2 * layers * hidden)."""
-    table: nn.Embedding = nn.Embedding.from_pretrained(embedded)  # type: ignore[no-untyped-call]
+    # On `meta`, so that no random numbers are drawn to be thrown away.
+    table = nn.Embedding(*embedded.shape, device="meta")
+    table.weight = nn.Parameter(embedded)
     return table
 
 
