@@ -230,6 +230,15 @@ def test_a_damaged_description(about: Any, tiny_folders: Any, tmp_path: Path, ed
         load_model(folder, "sequence-classification", allow_user_code=False)
 
 
+def test_nothing_is_written_for_tools_that_would_lack_it(tiny_folders: Any, tmp_path: Path) -> None:
+    for options in ({}, {"adapter": PREFIX}):
+        folder = tmp_path / f"model-{len(options)}"
+        tokenizer = AutoTokenizer.from_pretrained(tiny_folders("bert"))
+        model = build(tiny_folders("bert"), "features", **options)
+        save_model(model, tokenizer, folder, extra={"labels": []}, companions={"modules.json": []})
+        assert (folder / "modules.json").exists() == (not options)
+
+
 def test_a_missing_or_another_prefix(tiny_folders: Any, tmp_path: Path, edit_json: Any) -> None:
     folder = save(build(tiny_folders("bert"), adapter=PREFIX), tiny_folders("bert"), tmp_path / "model")
     edit_json(folder / "headway.json", prefix={"num_virtual_tokens": 4})

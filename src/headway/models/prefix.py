@@ -110,7 +110,8 @@ def sizes(config: Any) -> dict[str, int]:
 def table_of(embedded: Tensor) -> nn.Embedding:
     """Return an encoder for `Prefix` that holds the very numbers (virtual tokens, 2 * layers * hidden)."""
     # On `meta`, so that no random numbers are drawn to be thrown away.
-    table = nn.Embedding(*embedded.shape, device="meta")
+    num_virtual_tokens, width = embedded.shape
+    table = nn.Embedding(num_virtual_tokens, width, device="meta")
     table.weight = nn.Parameter(embedded)
     return table
 
