@@ -95,15 +95,16 @@ def test_both_tasks_learn(content: dict[str, Any], tmp_path: Path) -> None:
     assert scores["tasks"]["things"]["metrics"]["validation"]["f1"]["value"] > 0.85
 
 
-@pytest.mark.parametrize("adapter", ["lora", "ia3"])
-def test_an_adapter_is_shared_and_merged_once(content: dict[str, Any], adapter: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("adapter", "part"), [("lora", "lora_"), ("ia3", "ia3_"), ("prefix", "prompt_embeddings")])
+def test_an_adapter_is_shared_and_merged_once(content: dict[str, Any], adapter: str, part: str, tmp_path: Path) -> None:
     content["model"]["adapter"] = adapter
+    content["multi_task"]["tasks"]["things"]["data"]["max_length"] = 16  # with room for a prefix
     train(Recipe.from_dict(content), output_dir=tmp_path / "both")
     run = RunDir(tmp_path / "both")
     tuned, beside = body(run.model), body(run.task("things").model)
     assert all(torch.equal(tuned[name], beside[name]) for name in tuned)
     adapters = [
-        {name: one for name, one in load_file(folder / "adapter_model.safetensors").items() if f"{adapter}_" in name}
+        {name: one for name, one in load_file(folder / "adapter_model.safetensors").items() if part in name}
         for folder in (run.adapter, run.task("things").adapter)
     ]
     assert adapters[0]

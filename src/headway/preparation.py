@@ -26,6 +26,7 @@ from headway.inference import encode_table
 from headway.models.backbone import Backbone
 from headway.models.estimators import is_estimator
 from headway.models.losses import build_loss
+from headway.models.prefix import check_room
 from headway.models.windows import WindowedModel
 from headway.recipe import OF_EACH_TASK, Recipe
 from headway.tasks.base import Limits, Task
@@ -160,6 +161,7 @@ def build_model(recipe: Recipe, prepared: Prepared, backbone: Backbone) -> nn.Mo
     """
     own = {name: getattr(recipe.model, name) for name in OF_EACH_TASK["model"]}
     model = prepared.task.build_model(replace(backbone, options=backbone.options.model_copy(update=own)))
+    check_room(model, max_length=prepared.limits.max_length)
     if not is_estimator(recipe.model.head.name):
         check_layers(model, recipe.optimization, recipe.training)
     if recipe.data.truncation == "window" and not prepared.task.joins_windows:

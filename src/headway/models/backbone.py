@@ -25,6 +25,7 @@ from headway.models.freezing import freeze
 from headway.models.heads import HeadedModel
 from headway.models.location import EMBEDDED_SHA256, locate
 from headway.models.options import KINDS, ModelOptions
+from headway.models.prefix import PREFIX_FILE
 from headway.models.reinitialising import reinitialize
 from headway.models.safe_loading import (
     Loaded,
@@ -103,9 +104,10 @@ class Backbone:
         if kind == "features":
             # Kept with the model, for its vectors mean nothing under another pooling.
             config.sentence_pooling = options.pooling or config.to_dict().get("sentence_pooling", "mean")
+        loaded_kind = "features" if has_own_head else kind
         loaded = load_weights(
             self.folder,
-            auto_class=auto_class_of("features" if has_own_head else kind, config),
+            auto_class=auto_class_of(loaded_kind, config),
             config=config,
             weights=self.weights,
             attn_implementation=options.attn_implementation,
@@ -137,7 +139,7 @@ class Backbone:
             children = loaded.model.named_children() if prefix else ()
             above = [name for name, one in children if one is not body and any(True for _ in one.parameters())]
             modules = [*above, *dict.fromkeys(name.rpartition(".")[0] for name in fresh)]
-            add_adapter(loaded.model, options.adapter, name=self.name, new_modules=modules)
+            add_adapter(loaded.model, options.adapter, kind=loaded_kind, name=self.name, new_modules=modules)
         model: nn.Module = loaded.model
         if has_own_head:
             model = HeadedModel(
@@ -197,6 +199,11 @@ def load_backbone(options: ModelOptions, *, allow_user_code: bool = True) -> Bac
         heads.check_head(options.head)
     location = locate(name, revision=options.revision, trust_remote_code=trust)
     weights = check_folder(location.folder, trust_remote_code=trust)
+    if (location.folder / PREFIX_FILE).exists():
+        raise ModelError(
+            f"{location.folder} was trained with a prefix before its backbone, and training does not go on from that. "
+            "Name the backbone that the run itself names."
+        )
     sha256 = sha256_of_weights(weights)
     if location.is_embedded and sha256 != EMBEDDED_SHA256:
         raise ModelError(
@@ -240,6 +247,11 @@ def _check_head(options: ModelOptions, kind: str, *, num_layers: int) -> None:
         )
     if options.adapter is not None and kind in ("masked-lm", "pretraining"):
         raise RecipeError("model.adapter: core training changes the core itself. Leave it out.")
+    if options.adapter is not None and options.adapter.name == "prefix" and options.gradient_checkpointing:
+        raise RecipeError(
+            "model.gradient_checkpointing: layers that are computed again take no prefix. Leave it off, or choose "
+            "another model.adapter."
+        )
     has_own_head = options.head.name != "default"
     if has_own_head and kind not in (*heads.POOLED, *heads.OF_TOKENS):
         raise RecipeError(

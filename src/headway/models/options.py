@@ -61,8 +61,8 @@ class ModelOptions(Options):
 
     adapter: Choice | None = None
     """Leave the pretrained weights as they are and train a few new ones beside them (needs headway[adapters]): `lora`,
-    `dora` or `ia3`, with the options of peft: {name: lora, r: 8, lora_alpha: 16}. Saved as `adapter/` for peft, and
-    merged into the model."""
+    `dora`, `ia3` or `prefix`, with the options of peft: {name: lora, r: 8, lora_alpha: 16}. Saved as `adapter/` for
+    peft, and merged into the model; a prefix lies beside it."""
 
     encode_once: bool = True
     """With `freeze: all` under a head of its own, keep what the backbone says of each row in the cache instead of

@@ -3,7 +3,8 @@
 With the family's own head, ``AutoModelFor….from_pretrained(folder)`` gives the same logits. With another head the
 folder is the plain backbone for ``AutoModel.from_pretrained``, and the head lies in ``head.safetensors``, or in
 ``head.skops`` where it is scikit-learn's. What joins the windows of a long text lies beside both, in
-``windows.safetensors``, if it has weights.
+``windows.safetensors``, if it has weights; a prefix, without which transformers alone would give other logits, in
+``prefix.safetensors``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -28,6 +30,7 @@ from headway.models.backbone import auto_class_of, check_head_is_ours
 from headway.models.estimators import EstimatorHead
 from headway.models.folder_checks import check_folder, read_json
 from headway.models.heads import HeadedModel
+from headway.models.prefix import FAMILIES, PREFIX_FILE, prefix_of, put_prefix, table_of, width_of, without_prefix
 from headway.models.safe_loading import (
     check_finite,
     load_config,
@@ -69,6 +72,7 @@ def save_model(
     backbone = model.backbone if isinstance(model, HeadedModel) else model
     if not isinstance(backbone, PreTrainedModel):
         raise TypeError(f"expected a transformers model or a HeadedModel, found {type(model).__name__}")
+    prefix = prefix_of(backbone)
     writing = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
     previous = _previous(folder)
     try:
@@ -77,7 +81,7 @@ def save_model(
             shutil.rmtree(left_by_a_kill, ignore_errors=True)
         writing.mkdir()
         with quiet():
-            backbone.save_pretrained(writing)
+            backbone.save_pretrained(writing, state_dict=None if prefix is None else without_prefix(backbone))
             tokenizer.save_pretrained(writing)
         head: Any = "default"
         if isinstance(model, HeadedModel):
@@ -90,6 +94,11 @@ def save_model(
             extra = {**extra, "windows": windowed.description()}
             if windowed.attention is not None:
                 _write_tensors(windowed.attention.state_dict(), writing / WINDOWS)
+        if prefix is not None:
+            extra = {**extra, "prefix": prefix.description()}
+            _write_tensors({"prefix": prefix.embedded()}, writing / PREFIX_FILE)
+            # What other tools look for would have them read a model that lacks its prefix.
+            companions = {}
         for name, content in companions.items():
             (writing / name).parent.mkdir(parents=True, exist_ok=True)
             (writing / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -150,6 +159,8 @@ def load_model(folder: Path, kind: str, *, allow_user_code: bool) -> tuple[nn.Mo
     for name, found in loaded.mismatched.items():
         raise ModelError(f"{folder}: the tensor {name!r} has another shape: {found}. {_MEND}")
     model: nn.Module = loaded.model
+    if "prefix" in description:
+        _rebuild_prefix(folder, loaded.model.base_model, description["prefix"])
     if head is not None:
         model = _rebuild(folder, loaded.model, kind, head)
     if "windows" in description:
@@ -189,6 +200,15 @@ def _rebuild_windows(folder: Path, model: nn.Module, windows: Any) -> WindowedMo
         expected = windowed.attention.state_dict()
         windowed.attention.load_state_dict(_read_tensors(folder / WINDOWS, expected, what="what joins the windows"))
     return windowed
+
+
+def _rebuild_prefix(folder: Path, body: Any, about: Any) -> None:
+    length = about.get("num_virtual_tokens") if isinstance(about, dict) else None
+    if type(length) is not int or length < 1 or body.config.model_type not in FAMILIES:
+        raise ModelError(f"{folder / DESCRIPTION}: 'prefix' is not what headway writes there. {_MEND}")
+    expected = {"prefix": torch.empty(length, width_of(body.config), device="meta")}
+    found = _read_tensors(folder / PREFIX_FILE, expected, what="the prefix")
+    put_prefix(body, table_of(found["prefix"]), num_virtual_tokens=length)
 
 
 def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

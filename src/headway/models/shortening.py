@@ -28,6 +28,11 @@ def keep_layers(model: Any, *, number: int) -> None:
     layers = [layer for place in chosen for layer in parts[place]]
     body = model.base_model
     (path,) = (name for name, one in body.named_modules() if list(one.children()) == [part[0] for part in parts])
+    for place, layer in enumerate(layers):
+        for module in layer.modules():
+            # Where the layer's keys and values from outside lie (a prefix); a loaded model counts without gaps, too.
+            if "layer_idx" in vars(module):
+                vars(module)["layer_idx"] = place
     body.set_submodule(path, nn.ModuleList(layers))
     config = model.config
     config.num_hidden_layers = number

@@ -130,6 +130,8 @@ class RunFiles:
     """What the model is under its head: a key of `headway.models.options.KINDS`, or nothing."""
     history: dict[tuple[str, str], Curve]
     """(split, name) -> curve."""
+    has_prefix: bool = False
+    """Whether the model has a prefix, which other tools do not read."""
 
     @property
     def labels(self) -> list[str]:
@@ -262,6 +264,7 @@ def _read_files(path: Path, metrics: Metrics, *, group: Path | None = None) -> R
             recipe_text=text,
             recipe=recipe if isinstance(recipe, dict) else {},
             model_labels=[str(label) for label in labels] if isinstance(labels, list) else [],
+            has_prefix="prefix" in model,
             model_kind=str(model.get("kind") or ""),
             history=_read_history(path / "history.csv"),
         )
