@@ -27,7 +27,7 @@ _DECIDED = ("task_type", "peft_type", "inference_mode", "modules_to_save", "auto
 """Options of peft's configurations that follow from the recipe."""
 
 NUM_VIRTUAL_TOKENS = 20
-"""Length of a prefix whose recipe does not say it, as P-Tuning v2 takes for many tasks; peft has no default."""
+"""Length of a prefix whose recipe does not say it; peft has no default."""
 
 
 def add_adapter(model: Any, choice: Choice, *, kind: str, name: str, new_modules: Sequence[str]) -> None:
