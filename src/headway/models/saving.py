@@ -28,6 +28,7 @@ from headway.models.backbone import auto_class_of, check_head_is_ours
 from headway.models.estimators import EstimatorHead
 from headway.models.folder_checks import check_folder, read_json
 from headway.models.heads import HeadedModel
+from headway.models.packing import is_packed, pack
 from headway.models.safe_loading import (
     check_finite,
     load_config,
@@ -94,7 +95,8 @@ def save_model(
             (writing / name).parent.mkdir(parents=True, exist_ok=True)
             (writing / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         files = {path.name: sha256_of(path) for path in sorted(writing.iterdir()) if path.is_file()}
-        text = json.dumps({**extra, "head": head, "files": files}, indent=2, ensure_ascii=False, allow_nan=False)
+        about = {**extra, "head": head, "packing": is_packed(backbone), "files": files}
+        text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
         (writing / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
         for path in writing.rglob("*"):
             flush(path)
@@ -149,6 +151,8 @@ def load_model(folder: Path, kind: str, *, allow_user_code: bool) -> tuple[nn.Mo
             raise ModelError(f"{folder}: the tensor {names[0]!r} {problem} (of {len(names)} such). {_MEND}")
     for name, found in loaded.mismatched.items():
         raise ModelError(f"{folder}: the tensor {name!r} has another shape: {found}. {_MEND}")
+    if description.get("packing", True):
+        pack(loaded.model)
     model: nn.Module = loaded.model
     if head is not None:
         model = _rebuild(folder, loaded.model, kind, head)
