@@ -122,9 +122,7 @@ def test_a_head_whose_file_moved_is_named(tiny_bert: Path, elsewhere: Path) -> N
     before = Predictor.load("run", allow_user_code=True).predict("lovely")
     del sys.modules["own_head"]
     (elsewhere / "own_head.py").rename(elsewhere / "moved.py")
-    with pytest.raises(
-        RecipeError, match=r"cannot import 'own_head\.Cosine': there is no module 'own_head'"
-    ):
+    with pytest.raises(RecipeError, match=r"cannot import 'own_head\.Cosine': there is no module 'own_head'"):
         Predictor.load("run", allow_user_code=True)
     (elsewhere / "moved.py").rename(elsewhere / "own_head.py")
     assert Predictor.load("run", allow_user_code=True).predict("lovely") == before

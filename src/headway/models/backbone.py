@@ -25,6 +25,7 @@ from headway.models.freezing import freeze
 from headway.models.heads import HeadedModel
 from headway.models.location import EMBEDDED_SHA256, locate
 from headway.models.options import KINDS, ModelOptions
+from headway.models.packing import pack
 from headway.models.prefix import PREFIX_FILE
 from headway.models.reinitialising import reinitialize
 from headway.models.safe_loading import (
@@ -117,6 +118,9 @@ class Backbone:
         prefix = "" if body is loaded.model else f"{loaded.model.base_model_prefix}."
         new = _new_parameters(loaded, prefix=prefix, folder=self.folder)
         check_finite(dict(loaded.model.named_parameters()), where=self.folder)
+        # A prefix lengthens what attention sees beyond the tokens that could be packed.
+        if options.packing and (options.adapter is None or options.adapter.name != "prefix"):
+            pack(loaded.model)
         if options.gradient_checkpointing:
             if not loaded.model.supports_gradient_checkpointing:
                 raise RecipeError(

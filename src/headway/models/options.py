@@ -79,6 +79,10 @@ class ModelOptions(Options):
     """How attention is computed: `eager`, `sdpa`, `flash_attention_2` or `flex_attention`; empty lets transformers
     choose. Kernels from a hub are not accepted."""
 
+    packing: bool = True
+    """Leave padding out of the computation: the same numbers in less time. Families that cannot (MPNet, DeBERTa, T5
+    and others), and an `attn_implementation` of your choice, compute it as ever."""
+
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Leave it off unless you have read that code."""
 

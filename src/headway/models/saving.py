@@ -30,6 +30,7 @@ from headway.models.backbone import auto_class_of, check_head_is_ours
 from headway.models.estimators import EstimatorHead
 from headway.models.folder_checks import check_folder, read_json
 from headway.models.heads import HeadedModel
+from headway.models.packing import is_packed, pack
 from headway.models.prefix import FAMILIES, PREFIX_FILE, prefix_of, put_prefix, table_of, width_of, without_prefix
 from headway.models.safe_loading import (
     check_finite,
@@ -103,7 +104,8 @@ def save_model(
             (writing / name).parent.mkdir(parents=True, exist_ok=True)
             (writing / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         files = {path.name: sha256_of(path) for path in sorted(writing.iterdir()) if path.is_file()}
-        text = json.dumps({**extra, "head": head, "files": files}, indent=2, ensure_ascii=False, allow_nan=False)
+        about = {**extra, "head": head, "packing": is_packed(backbone), "files": files}
+        text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
         (writing / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
         for path in writing.rglob("*"):
             flush(path)
@@ -158,6 +160,8 @@ def load_model(folder: Path, kind: str, *, allow_user_code: bool) -> tuple[nn.Mo
             raise ModelError(f"{folder}: the tensor {names[0]!r} {problem} (of {len(names)} such). {_MEND}")
     for name, found in loaded.mismatched.items():
         raise ModelError(f"{folder}: the tensor {name!r} has another shape: {found}. {_MEND}")
+    if description.get("packing", True) and "prefix" not in description:
+        pack(loaded.model)
     model: nn.Module = loaded.model
     if "prefix" in description:
         _rebuild_prefix(folder, loaded.model.base_model, description["prefix"])

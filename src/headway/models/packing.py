@@ -1,0 +1,214 @@
+"""The forward without padding: the layers see the tokens of a batch one after another, attention each sequence alone.
+
+Same weights, same inputs, same outputs. Installed once on the body of a model, by hooks and an attention function in
+transformers' `AttentionInterface`; heads and tasks know nothing of it, and nothing of it is saved.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.attention import varlen
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import sdpa_mask
+
+from headway.models.layout import Group, Layout
+
+logger = logging.getLogger(__name__)
+
+_STACKS = {
+    "bert": "encoder", "roberta": "encoder", "xlm-roberta": "encoder", "camembert": "encoder", "electra": "encoder",
+    "albert": "encoder", "distilbert": "transformer", "modernbert": "",
+}  # fmt: skip
+"""Family -> the part of the body that runs packed; the whole body where that is empty."""
+
+_NAME = "headway"
+"""Of the attention function, in the configuration of a model in memory; transformers does not save it."""
+
+_LONGEST_BY_PRODUCTS = 256
+"""In bfloat16 on the processor two products and a softmax are faster than the fused kernel up to so many tokens, and
+at any length with dropout, which that kernel does not know."""
+
+
+def pack(model: Any) -> None:
+    """Let ``model``, a transformers model, leave padding out from now on, in place; one that cannot stays as it is.
+
+    A batch with little padding goes the plain way, and so does a mask that is not padding on the right.
+    """
+    body = model.base_model
+    config = body.config
+    if config.model_type not in _STACKS:
+        _say(f"{config.model_type} models compute attention in a way of their own")
+        return
+    if config._attn_implementation != "sdpa":
+        _say(f"model.attn_implementation is {config._attn_implementation}")
+        return
+    if config.to_dict().get("is_decoder"):
+        _say("this model is configured as a decoder")
+        return
+    config._attn_implementation = _NAME
+    stack = body.get_submodule(_STACKS[config.model_type])
+    if stack is body:
+        body.register_forward_pre_hook(_pack_inputs, with_kwargs=True)
+    else:
+        body.register_forward_pre_hook(_lay_out, with_kwargs=True)
+        stack.register_forward_pre_hook(_pack_vectors, with_kwargs=True)
+        stack.register_forward_hook(_pad_outputs, with_kwargs=True)
+    body.register_forward_hook(_pad_outputs, with_kwargs=True)
+
+
+def is_packed(model: Any) -> bool:
+    """Return whether ``model``, a transformers model, leaves padding out."""
+    return bool(model.config._attn_implementation == _NAME)
+
+
+@cache
+def _say(reason: str) -> None:
+    logger.info("model.packing: padding is computed, for %s.", reason)
+
+
+def _lay_out(body: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """Put the layout of the batch beside the inputs, where there is one: transformers hands it down to each layer."""
+    mask = named.get("attention_mask")
+    as_object = named.get("return_dict", body.config.return_dict)
+    if not isinstance(mask, Tensor) or mask.dim() != 2 or not as_object or named.get("output_attentions"):
+        return None
+    layout = Layout.of(mask)
+    return None if layout is None else (arguments, {**named, "attention_mask": None, "layout": layout})
+
+
+def _pack_inputs(body: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """Do as `_lay_out`, for a body that has no stack of layers to itself: its inputs are packed instead."""
+    if len(arguments) == 1:
+        named = {"input_ids": arguments[0], **named}
+    if len(arguments) > 1 or named.get("input_ids") is None or named.get("position_ids") is not None:
+        return None
+    found = _lay_out(body, (), named)
+    if found is None:
+        return None
+    layout: Layout = found[1]["layout"]
+    changed = {
+        "input_ids": layout.pack(named["input_ids"][..., None])[..., 0],
+        "position_ids": layout.positions(),
+        # Made already: no layer needs a mask.
+        "attention_mask": dict.fromkeys(set(body.config.layer_types)),
+    }
+    return (), {**found[1], **changed}
+
+
+def _pack_vectors(stack: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    layout: Layout | None = named.get("layout")
+    if layout is None:
+        return None
+    if arguments:
+        return (layout.pack(arguments[0]), *arguments[1:]), named
+    return (), {**named, "hidden_states": layout.pack(named["hidden_states"])}
+
+
+def _pad_outputs(module: Any, arguments: tuple[Any, ...], named: dict[str, Any], outputs: Any) -> Any:
+    layout: Layout | None = named.get("layout")
+    if layout is None:
+        return None
+
+    def padded(vectors: Tensor) -> Tensor:
+        # A batch of one sequence is never packed.
+        return layout.pad(vectors) if len(vectors) == 1 else vectors
+
+    outputs.last_hidden_state = padded(outputs.last_hidden_state)
+    if outputs.hidden_states is not None:
+        outputs.hidden_states = tuple(padded(vectors) for vectors in outputs.hidden_states)
+    return outputs
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    layout: Layout | None = None,
+    sliding_window: int | None = None,
+    **other: Any,
+) -> tuple[Tensor, None]:
+    """Return attention as transformers asks for it: (batch, tokens, heads, head size) and no weights.
+
+    Args:
+        module: the layer; not used.
+        query: (batch, heads, tokens, head size); (1, heads, packed tokens, head size) of a packed batch.
+        key: as ``query``.
+        value: as ``query``.
+        attention_mask: (batch, 1, tokens, tokens), True where a token is seen; not used of a packed batch.
+        dropout: of the weights.
+        scaling: of the products; None takes the inverse root of the head size.
+        layout: of a packed batch.
+        sliding_window: a token of a packed batch sees those that are fewer places away than this; None: all.
+        other: what transformers hands to other functions.
+    """
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if layout is None:
+        output = _attend(query, key, value, attention_mask, dropout=dropout, scale=scale)
+        return output.transpose(1, 2).contiguous(), None
+    query, key, value = (one[0].transpose(0, 1) for one in (query, key, value))  # (packed tokens, heads, head size)
+    if query.is_cuda and query.dtype != torch.float32 and not dropout and sliding_window is None:
+        return _by_sequence(query, key, value, layout)[None], None
+    return _by_group(query, key, value, layout, dropout=dropout, scale=scale, window=sliding_window)[None], None
+
+
+AttentionInterface.register(_NAME, attention)
+AttentionMaskInterface.register(_NAME, sdpa_mask)
+
+
+def _by_sequence(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
+    """Return the attention of packed vectors (packed tokens, heads, head size) by the kernel that CUDA has for it."""
+    # The surplus is a sequence, too, which nobody reads.
+    lengths = [*layout.lengths, layout.num_tokens - sum(layout.lengths)]
+    ends = torch.tensor([0, *lengths], device=query.device).cumsum(0, dtype=torch.int32)
+    return cast(Tensor, varlen.varlen_attn(query, key, value, ends, ends, max(lengths), max(lengths)))
+
+
+def _by_group(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, dropout: float, scale: float, window: int | None
+) -> Tensor:
+    """Return the attention of packed vectors (packed tokens, heads, head size), padded within groups of like length."""
+    num_heads, size = query.shape[1:]
+    places = layout.places_of_heads(num_heads)
+    sizes = [len(group.sequences) * num_heads * group.longest for group in layout.groups]
+    parts = [torch.split(places.pad(one.reshape(-1, size)), sizes) for one in (query, key, value)]
+    outputs = []
+    for group, *found in zip(layout.groups, *parts, strict=True):
+        q, k, v = (one.view(-1, num_heads, group.longest, size) for one in found)
+        output = _attend(q, k, v, _mask(group, window, query.device), dropout=dropout, scale=scale)
+        outputs.append(output.reshape(-1, size))
+    return places.pack(torch.cat(outputs)).view(-1, num_heads, size)
+
+
+def _mask(group: Group, window: int | None, device: torch.device) -> Tensor | None:
+    """Return what is seen in a group, (sequences or 1, 1, tokens or 1, tokens), or None if that is everything."""
+    seen = None if group.is_token is None else group.is_token[:, None, None]
+    if window is None or group.longest <= window:
+        return seen
+    columns = torch.arange(group.longest, device=device)
+    near = (columns[:, None] - columns).abs() < window
+    return near[None, None] if seen is None else seen & near
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, *, dropout: float, scale: float) -> Tensor:
+    """Return attention (batch, heads, tokens, head size), as the fused kernel or as products, whichever is faster."""
+    by_products = query.dtype == torch.bfloat16 and (dropout > 0 or query.shape[2] <= _LONGEST_BY_PRODUCTS)
+    if query.is_cuda or not by_products:
+        return functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=seen, dropout_p=dropout, scale=scale
+        )
+    weights = torch.matmul(query * scale, key.transpose(2, 3))  # (batch, heads, tokens, tokens)
+    if seen is not None:
+        # Not minus infinity: a row of padding that sees nothing but padding would be NaN, and so its gradients.
+        lowest = torch.finfo(weights.dtype).min
+        weights += torch.zeros(seen.shape, dtype=weights.dtype).masked_fill_(~seen, lowest)
+    return torch.matmul(functional.dropout(weights.softmax(-1), dropout), value)
