@@ -58,7 +58,9 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory, tiny_folders: Callable[[
 
 def build(folder: Path, kind: str = "sequence-classification", **options: Any) -> Any:
     torch.manual_seed(0)
-    backbone = load_backbone(ModelOptions(model_name_or_path=str(folder), **options))
+    backbone = load_backbone(
+        ModelOptions.model_validate({"model_name_or_path": str(folder), "packing": True} | options)
+    )
     given = {} if kind in ("masked-lm", "features") else {"labels": LABELS, "num_labels": 2}
     return backbone.build(kind, **given).model
 
@@ -268,11 +270,11 @@ def test_nothing_of_it_is_saved(folder_of: Any, tmp_path: Path) -> None:
         ours, _ = load_model(tmp_path / name, "sequence-classification", allow_user_code=False)
         assert is_packed(ours) == (name == "packed"), "what was switched off stays off"
         torch.testing.assert_close(ours(**inputs_of()).logits, theirs(**inputs_of()).logits, rtol=2e-6, atol=2e-7)
-    # A folder of a version that did not know of it is packed.
-    about = json.loads((tmp_path / "plain/headway.json").read_text())
+    # A folder of a version that did not know of it is read the plain way.
+    about = json.loads((tmp_path / "packed/headway.json").read_text())
     del about["packing"]
-    (tmp_path / "plain/headway.json").write_text(json.dumps(about))
-    assert is_packed(load_model(tmp_path / "plain", "sequence-classification", allow_user_code=False)[0])
+    (tmp_path / "packed/headway.json").write_text(json.dumps(about))
+    assert not is_packed(load_model(tmp_path / "packed", "sequence-classification", allow_user_code=False)[0])
 
 
 def test_a_copy_is_a_model_of_its_own(folder_of: Any) -> None:

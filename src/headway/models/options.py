@@ -79,8 +79,8 @@ class ModelOptions(Options):
     """How attention is computed: `eager`, `sdpa`, `flash_attention_2` or `flex_attention`; empty lets transformers
     choose. Kernels from a hub are not accepted."""
 
-    packing: bool = True
-    """Leave padding out of the computation: the same numbers in less time. Families that cannot (MPNet, DeBERTa, T5
+    packing: bool = False
+    """Leave padding out of the computation: the same numbers in less time, to be tried where lengths differ much. Families that cannot (MPNet, DeBERTa, T5
     and others), and an `attn_implementation` of your choice, compute it as ever."""
 
     trust_remote_code: bool = False
