@@ -80,8 +80,8 @@ class ModelOptions(Options):
     choose. Kernels from a hub are not accepted."""
 
     packing: bool = False
-    """Leave padding out of the computation: the same numbers in less time, to be tried where lengths differ much. Families that cannot (MPNet, DeBERTa, T5
-    and others), and an `attn_implementation` of your choice, compute it as ever."""
+    """Leave padding out of the computation: the same numbers in less time where lengths differ. Families that cannot
+    (MPNet, DeBERTa, T5 and others), and an `attn_implementation` of your choice, compute it as ever."""
 
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Leave it off unless you have read that code."""
