@@ -90,18 +90,9 @@ def measure(
     study: dict[str, Any], name: str, seed: int, variant: str, options: argparse.Namespace
 ) -> dict[str, Any] | None:
     """Train one variant in a fresh process, and return what it found, or nothing where it failed."""
-    folder = options.output / name / str(seed)
-    work = folder / _folder_name(variant)
+    job = job_of(study, name, seed, variant, output=options.output, data=options.data)
+    work = Path(job["run"]).parent
     work.mkdir(parents=True, exist_ok=True)
-    # A set may need a variant in a form of its own.
-    own = study["sets"][name].get(variant, {})
-    overrides = {**study.get("common", {}), **study["variants"][variant], **own}
-    # A variant may go on from the run of another one, named <variant>.
-    run_of = r'"<(.+?)>"', lambda found: json.dumps(str(folder / _folder_name(found[1]) / "run"))
-    overrides = json.loads(re.sub(*run_of, json.dumps(overrides)))
-    recipe = HERE / "recipes" / f"{name}.yaml"
-    job = {"recipe": str(recipe), "data": str(options.data.resolve()), "overrides": overrides, "seed": seed}
-    job |= {"run": str(work / "run"), "result": str(work / "result.json"), "rows": study.get("max_train_rows")}
     (work / "job.json").write_text(json.dumps(job), encoding="utf-8")
     environment = os.environ | {"HEADWAY_CACHE": str(work / "cache"), "HF_HUB_OFFLINE": "1"}
     started = time.time()
@@ -115,6 +106,27 @@ def measure(
         return None
     found: dict[str, Any] = json.loads(Path(job["result"]).read_text(encoding="utf-8"))
     return found | {"wall_seconds": wall}
+
+
+def job_of(study: dict[str, Any], name: str, seed: int, variant: str, *, output: Path, data: Path) -> dict[str, Any]:
+    """Return what the process that trains one variant has to know: recipe, options, and where everything goes."""
+    folder = output.resolve() / name / str(seed)
+    work = folder / _folder_name(variant)
+    # A set may need a variant in a form of its own.
+    own = study["sets"][name].get(variant, {})
+    overrides = {**study.get("common", {}), **study["variants"][variant], **own}
+    # A variant may go on from the run of another one, named <variant>.
+    run_of = r'"<(.+?)>"', lambda found: json.dumps(str(folder / _folder_name(found[1]) / "run"))
+    overrides = json.loads(re.sub(*run_of, json.dumps(overrides)))
+    return {
+        "recipe": str(HERE / "recipes" / f"{name}.yaml"),
+        "data": str(data.resolve()),
+        "overrides": overrides,
+        "seed": seed,
+        "run": str(work / "run"),
+        "result": str(work / "result.json"),
+        "rows": study.get("max_train_rows"),
+    }
 
 
 def run_one(job: dict[str, Any]) -> None:

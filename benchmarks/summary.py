@@ -12,6 +12,8 @@ SHOWN_METRICS = {
     "stsb": ("spearman", "pearson"),
     "banking77": ("accuracy",),
     "goemotions": ("f1_micro", "f1_macro"),
+    "emotion": ("f1_macro", "accuracy"),
+    "irony": ("f1_macro", "accuracy"),
     "mrpc": ("accuracy", "f1"),
     "rte": ("accuracy",),
     "snli": ("accuracy",),

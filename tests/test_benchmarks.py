@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from headway.recipe import Recipe
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
-train, summary, measurement = map(importlib.import_module, ("train", "summary", "measurement"))
+train, summary, measurement, study = map(importlib.import_module, ("train", "summary", "measurement", "study"))
 
 
 def found(variant: str = "headway", seed: int = 0, **changes: Any) -> dict[str, Any]:
@@ -297,3 +299,63 @@ def test_a_part_of_every_set_can_be_trained_on(name: str, shared_data: Path, tin
     assert facts["rows"].keys() == prepared.features.keys() > {"train"}
     assert all(len(features) for features in prepared.features.values())
     assert prepared.task == recipe.task
+
+
+# --- studies ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", study.STUDIES)
+def test_every_variant_of_a_study_is_a_recipe(name: str, tmp_path: Path) -> None:
+    content = study.yaml.safe_load((BENCHMARKS / "studies" / f"{name}.yaml").read_text())
+    assert content["about"].strip()
+    for one in content["sets"]:
+        for variant in content["variants"]:
+            if content["sets"][one].get(variant, {}) is not None:
+                job = study.job_of(content, one, 0, variant, output=tmp_path, data=tmp_path)
+                assert Recipe.load(job["recipe"], job["overrides"])
+                assert "<" not in json.dumps(job["overrides"])
+
+
+def test_a_study_trains_each_variant_and_goes_on_where_it_stopped(
+    reviews_csv: Path,
+    tiny_bert: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipes = tmp_path / "benchmarks"
+    (recipes / "recipes").mkdir(parents=True)
+    (recipes / "recipes/films.yaml").write_text(
+        "task: text-classification\ndata: {train: reviews.csv, validation: 0.2}\n"
+    )
+    common = {"model.model_name_or_path": str(tiny_bert), "training.max_steps": 2, "training.baselines": False}
+    content = {
+        "about": "Two ways.",
+        "sets": {"films": {"left out": None}},
+        "metrics": ["accuracy"],
+        "seeds": [0],
+        "max_train_rows": 16,
+        "common": common,
+        "variants": {
+            "whole": {},
+            "taught": {"optimization.distillation": {"teacher": "<whole>"}},
+            "left out": {},
+        },
+    }
+    monkeypatch.setattr(study, "HERE", recipes)
+    options = study.build_parser().parse_args(["--data", str(reviews_csv.parent), "--output", str(tmp_path / "out")])
+    results: dict[str, Any] = {"commands": ["it"], "study": content, "measurements": []}
+    assert study.measure_all(content, results, options) == []
+    assert [one["variant"] for one in results["measurements"]] == ["whole", "taught"]
+    assert study.measure_all(content, results, options) == []
+    assert len(results["measurements"]) == 2, "what is measured is not measured again"
+    text = study.summary(results)
+    assert "| taught | 0." in text
+    assert "left out" not in text
+    kept = Recipe.load(tmp_path / "out/films/0/taught/run/recipe.yaml")
+    assert kept.data.train == str(tmp_path / "out/films/0/taught/train.jsonl")
+
+
+def test_a_metric_that_a_variant_lacks_leaves_its_cell_empty() -> None:
+    assert study.mean([None, None]) == ""
+    assert study.mean([0.5]) == "0.5000"
+    assert study.mean([0.5, 0.7]) == "0.6000 ± 0.1414"
