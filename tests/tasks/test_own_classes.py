@@ -116,12 +116,14 @@ def test_a_head_and_a_loss_of_ones_own(tiny_bert: Path, elsewhere: Path) -> None
         assert found.detail["probabilities"] == pytest.approx(line["detail"]["probabilities"], abs=1e-5)
 
 
-def test_a_head_whose_file_moved_is_named(tiny_bert: Path, elsewhere: Path) -> None:
+def test_a_head_whose_file_moved_is_named(tiny_bert: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = write_recipe(elsewhere, tiny_bert, model={"head": "own_head.Cosine", "pooling": "mean"})
     train(Recipe.load(recipe, {"training.max_steps": 1, "training.baselines": False}), output_dir="run")
     before = Predictor.load("run", allow_user_code=True).predict("lovely")
     del sys.modules["own_head"]
     (elsewhere / "own_head.py").rename(elsewhere / "moved.py")
+    # Other tests leave folders behind in which there is such a file, too.
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if not (Path(one) / "own_head.py").exists()])
     with pytest.raises(RecipeError, match=r"cannot import 'own_head\.Cosine': there is no module 'own_head'"):
         Predictor.load("run", allow_user_code=True)
     (elsewhere / "moved.py").rename(elsewhere / "own_head.py")

@@ -120,7 +120,7 @@ def test_one_more_layer_moves_with_each_epoch(
     step, seen = TrainingModule.training_step, []
 
     def noted(self: TrainingModule, batch: Any, batch_idx: int) -> Tensor:
-        moving = {name for name, one in self.model.named_parameters() if one.requires_grad}
+        moving = {name for name, one in self.models.named_parameters() if one.requires_grad}
         parts = {"embeddings": "embeddings.", "0": "layer.0.", "1": "layer.1.", "head": "classifier."}
         seen.append([part for part, word in parts.items() if any(word in name for name in moving)])
         return step(self, batch, batch_idx)
