@@ -5,6 +5,7 @@ A run has one model for each of its tasks; most have one task.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import datetime
 import logging
@@ -14,12 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from headway.evaluate import Scored, prediction_lines, score, score_features
 from headway.files import read_json, sweep, write_json, write_text
 from headway.inference import Inference, LossMean
 from headway.manifest import data_record, machine, model_record, versions
 from headway.models.adapters import has_adapter, save_and_merge
 from headway.models.saving import save_model
+from headway.models.used_rows import only_used_rows
 from headway.preparation import (
     Prepared,
     split_name,
@@ -32,6 +36,7 @@ from headway.training.callbacks import check_metric
 from headway.training.estimators import estimator_of, fit_estimator
 from headway.training.fit import Fitted, Paths, fit
 from headway.training.module import Learner, TrainingModule
+from headway.training.optimization import leaves_unmoved
 from headway.training.trial import check_optimization
 from headway.work import Ready, Work, stream_of
 
@@ -161,17 +166,29 @@ def _learn(run: RunDir, work: Work, seed: int, ready: Sequence[Ready]) -> Fitted
         learners, stream=stream_of(work, seed), optimization=recipe.optimization, seed=seed, teacher=work.teacher
     )
     metric = _choosing_metric(work, ready)
-    return fit(
-        module,
-        score=_validation_score(ready) if _scored_parts(ready) else None,
-        metric=metric,
-        higher_is_better=_is_higher_better(metric, ready),
-        options=recipe.training,
-        trainer_arguments=recipe.trainer,
-        paths=Paths(run.checkpoints, run.history, run.tensorboard),
-        request=work.request,
-        resume_command=work.resume_command,
-    )
+    with _less_to_train(recipe, ready):
+        return fit(
+            module,
+            score=_validation_score(ready) if _scored_parts(ready) else None,
+            metric=metric,
+            higher_is_better=_is_higher_better(metric, ready),
+            options=recipe.training,
+            trainer_arguments=recipe.trainer,
+            paths=Paths(run.checkpoints, run.history, run.tensorboard),
+            request=work.request,
+            resume_command=work.resume_command,
+        )
+
+
+def _less_to_train(recipe: Recipe, ready: Sequence[Ready]) -> contextlib.AbstractContextManager[None]:
+    """Return the context in which embeddings of words that no training text holds are left out, where that is exact."""
+    # Core training draws words of the whole vocabulary.
+    draws = any(type(one.part.prepared.task).refresh is not Task.refresh for one in ready)
+    if draws or not recipe.optimization.used_embeddings_only or not leaves_unmoved(recipe.optimization):
+        return contextlib.nullcontext()
+    used = [one.part.prepared.features["train"].used_ids() for one in ready]
+    used += [np.asarray(one.inference.tokenizer.all_special_ids) for one in ready]
+    return only_used_rows([one.inference.model for one in ready], np.concatenate(used))
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from headway.models import packing
 from headway.models.adapters import save_and_merge
 from headway.models.backbone import load_backbone
+from headway.models.dropout import FastDropout
 from headway.models.layout import Layout
 from headway.models.masked_positions import logits_at
 from headway.models.options import ModelOptions
@@ -58,9 +58,7 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory, tiny_folders: Callable[[
 
 def build(folder: Path, kind: str = "sequence-classification", **options: Any) -> Any:
     torch.manual_seed(0)
-    backbone = load_backbone(
-        ModelOptions.model_validate({"model_name_or_path": str(folder), "packing": True} | options)
-    )
+    backbone = load_backbone(ModelOptions.model_validate({"model_name_or_path": str(folder)} | options))
     given = {} if kind in ("masked-lm", "features") else {"labels": LABELS, "num_labels": 2}
     return backbone.build(kind, **given).model
 
@@ -173,7 +171,7 @@ def test_the_gradients_are_the_same(family: str, folder_of: Any) -> None:
 def curve(model: Any, *, bf16: bool = False) -> list[float]:
     """Return the losses of 20 steps over batches of uneven lengths."""
     for module in model.modules():
-        if isinstance(module, nn.Dropout):
+        if isinstance(module, nn.Dropout | FastDropout):
             module.p = 0.0
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -270,11 +268,6 @@ def test_nothing_of_it_is_saved(folder_of: Any, tmp_path: Path) -> None:
         ours, _ = load_model(tmp_path / name, "sequence-classification", allow_user_code=False)
         assert is_packed(ours) == (name == "packed"), "what was switched off stays off"
         torch.testing.assert_close(ours(**inputs_of()).logits, theirs(**inputs_of()).logits, rtol=2e-6, atol=2e-7)
-    # A folder of a version that did not know of it is read the plain way.
-    about = json.loads((tmp_path / "packed/headway.json").read_text())
-    del about["packing"]
-    (tmp_path / "packed/headway.json").write_text(json.dumps(about))
-    assert not is_packed(load_model(tmp_path / "packed", "sequence-classification", allow_user_code=False)[0])
 
 
 def test_a_copy_is_a_model_of_its_own(folder_of: Any) -> None:

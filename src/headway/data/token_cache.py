@@ -82,6 +82,12 @@ class TokenCache(Sequence[Features]):
             longest[held] = np.maximum.reduceat(sizes, starts)
         return number, longest
 
+    def used_ids(self) -> np.ndarray:
+        """Return the numbers of all words in the features, each once, ascending."""
+        columns = [column for part, name, column in self._columns if part == "inputs" and name.endswith("input_ids")]
+        found = [pc.unique(pc.list_flatten(column)).to_numpy() for column in columns]
+        return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *found]))
+
     @property
     def rows(self) -> np.ndarray:
         """(features,) number of the row that each came from."""

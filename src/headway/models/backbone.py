@@ -19,6 +19,7 @@ from torch import nn
 from headway.errors import ModelError, RecipeError
 from headway.models import heads
 from headway.models.adapters import add_adapter
+from headway.models.dropout import use_fast_dropout
 from headway.models.estimators import is_estimator
 from headway.models.folder_checks import Weights, check_folder
 from headway.models.freezing import freeze
@@ -144,6 +145,8 @@ class Backbone:
             above = [name for name, one in children if one is not body and any(True for _ in one.parameters())]
             modules = [*above, *dict.fromkeys(name.rpartition(".")[0] for name in fresh)]
             add_adapter(loaded.model, options.adapter, kind=loaded_kind, name=self.name, new_modules=modules)
+        if options.fast_dropout:
+            use_fast_dropout(loaded.model)
         model: nn.Module = loaded.model
         if has_own_head:
             model = HeadedModel(

@@ -79,9 +79,12 @@ class ModelOptions(Options):
     """How attention is computed: `eager`, `sdpa`, `flash_attention_2` or `flex_attention`; empty lets transformers
     choose. Kernels from a hub are not accepted."""
 
-    packing: bool = False
+    packing: bool = True
     """Leave padding out of the computation: the same numbers in less time where lengths differ. Families that cannot
     (MPNet, DeBERTa, T5 and others), and an `attn_implementation` of your choice, compute it as ever."""
+
+    fast_dropout: bool = True
+    """On a processor, draw the masks of dropout 16 bits at a time: the same dropout, at a fifth of its time."""
 
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Leave it off unless you have read that code."""

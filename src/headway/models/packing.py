@@ -7,6 +7,8 @@ transformers' `AttentionInterface`; heads and tasks know nothing of it, and noth
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
@@ -17,6 +19,7 @@ from torch.nn.attention import varlen
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
+from headway.models.dropout import dropout as fast_dropout
 from headway.models.layout import Group, Layout
 
 logger = logging.getLogger(__name__)
@@ -32,7 +35,17 @@ _NAME = "headway"
 
 _LONGEST_BY_PRODUCTS = 256
 """In bfloat16 on the processor two products and a softmax are faster than the fused kernel up to so many tokens, and
-at any length with dropout, which that kernel does not know."""
+with dropout, which that kernel does not know, in any numbers and at any length."""
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How the weights of attention are made."""
+
+    scale: float
+    """Of the products."""
+    dropout: float
+    drop: Callable[[Tensor, float], Tensor]
 
 
 def pack(model: Any) -> None:
@@ -140,7 +153,7 @@ def attention(
     """Return attention as transformers asks for it: (batch, tokens, heads, head size) and no weights.
 
     Args:
-        module: the layer; not used.
+        module: the layer; if it keeps a dropout of torch's, the weights are dropped by torch's, too.
         query: (batch, heads, tokens, head size); (1, heads, packed tokens, head size) of a packed batch.
         key: as ``query``.
         value: as ``query``.
@@ -151,14 +164,16 @@ def attention(
         sliding_window: a token of a packed batch sees those that are fewer places away than this; None: all.
         other: what transformers hands to other functions.
     """
+    by_torch = isinstance(getattr(module, "dropout", None), nn.Dropout)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    how = _How(scale, dropout, functional.dropout if by_torch else fast_dropout)
     if layout is None:
-        output = _attend(query, key, value, attention_mask, dropout=dropout, scale=scale)
+        output = _attend(query, key, value, attention_mask, how)
         return output.transpose(1, 2).contiguous(), None
     query, key, value = (one[0].transpose(0, 1) for one in (query, key, value))  # (packed tokens, heads, head size)
     if query.is_cuda and query.dtype != torch.float32 and not dropout and sliding_window is None:
         return _by_sequence(query, key, value, layout)[None], None
-    return _by_group(query, key, value, layout, dropout=dropout, scale=scale, window=sliding_window)[None], None
+    return _by_group(query, key, value, layout, how, window=sliding_window)[None], None
 
 
 AttentionInterface.register(_NAME, attention)
@@ -173,9 +188,7 @@ def _by_sequence(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> T
     return cast(Tensor, varlen.varlen_attn(query, key, value, ends, ends, max(lengths), max(lengths)))
 
 
-def _by_group(
-    query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, dropout: float, scale: float, window: int | None
-) -> Tensor:
+def _by_group(query: Tensor, key: Tensor, value: Tensor, layout: Layout, how: _How, *, window: int | None) -> Tensor:
     """Return the attention of packed vectors (packed tokens, heads, head size), padded within groups of like length."""
     num_heads, size = query.shape[1:]
     places = layout.places_of_heads(num_heads)
@@ -184,7 +197,7 @@ def _by_group(
     outputs = []
     for group, *found in zip(layout.groups, *parts, strict=True):
         q, k, v = (one.view(-1, num_heads, group.longest, size) for one in found)
-        output = _attend(q, k, v, _mask(group, window, query.device), dropout=dropout, scale=scale)
+        output = _attend(q, k, v, _mask(group, window, query.device), how)
         outputs.append(output.reshape(-1, size))
     return places.pack(torch.cat(outputs)).view(-1, num_heads, size)
 
@@ -199,16 +212,17 @@ def _mask(group: Group, window: int | None, device: torch.device) -> Tensor | No
     return near[None, None] if seen is None else seen & near
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, *, dropout: float, scale: float) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how: _How) -> Tensor:
     """Return attention (batch, heads, tokens, head size), as the fused kernel or as products, whichever is faster."""
-    by_products = query.dtype == torch.bfloat16 and (dropout > 0 or query.shape[2] <= _LONGEST_BY_PRODUCTS)
-    if query.is_cuda or not by_products:
+    is_short = query.dtype == torch.bfloat16 and query.shape[2] <= _LONGEST_BY_PRODUCTS
+    if query.is_cuda or not (how.dropout or is_short):
         return functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=seen, dropout_p=dropout, scale=scale
+            query, key, value, attn_mask=seen, dropout_p=how.dropout, scale=how.scale
         )
-    weights = torch.matmul(query * scale, key.transpose(2, 3))  # (batch, heads, tokens, tokens)
+    weights = torch.matmul(query * how.scale, key.transpose(2, 3))  # (batch, heads, tokens, tokens)
     if seen is not None:
         # Not minus infinity: a row of padding that sees nothing but padding would be NaN, and so its gradients.
         lowest = torch.finfo(weights.dtype).min
         weights += torch.zeros(seen.shape, dtype=weights.dtype).masked_fill_(~seen, lowest)
-    return torch.matmul(functional.dropout(weights.softmax(-1), dropout), value)
+    weights = weights.softmax(-1)
+    return torch.matmul(how.drop(weights, how.dropout) if how.dropout else weights, value)

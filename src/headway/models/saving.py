@@ -160,7 +160,7 @@ def load_model(folder: Path, kind: str, *, allow_user_code: bool) -> tuple[nn.Mo
             raise ModelError(f"{folder}: the tensor {names[0]!r} {problem} (of {len(names)} such). {_MEND}")
     for name, found in loaded.mismatched.items():
         raise ModelError(f"{folder}: the tensor {name!r} has another shape: {found}. {_MEND}")
-    if description.get("packing", False) and "prefix" not in description:
+    if description.get("packing", True) and "prefix" not in description:
         pack(loaded.model)
     model: nn.Module = loaded.model
     if "prefix" in description:

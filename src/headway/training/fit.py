@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 from headway.errors import HeadwayError, MemoryExceededError, RecipeError, RunError
 from headway.training.callbacks import Evaluation, GradualUnfreezing, History, Saving, load_best
 from headway.training.checkpoint import WholeCheckpointIO, newest_whole, prune
+from headway.training.memory import keep_freed_memory
 from headway.training.module import TrainingModule
 from headway.training.options import TrainingOptions
 from headway.training.stopping import StopRequest
@@ -130,6 +131,8 @@ def fit(
             logger.info("Resuming from step %d of %d.", start_step, module.stream.total_steps)
         # transformers loads models in evaluation mode and Lightning keeps the mode it finds: without this, no dropout.
         module.train()
+        if options.keep_memory:
+            keep_freed_memory()
         with _clear_memory_errors(module), _quiet():
             # torch.load by Lightning itself is never reached: the checkpoint goes through WholeCheckpointIO.
             trainer.fit(module, train_dataloaders=module.stream, ckpt_path=checkpoint, weights_only=True)

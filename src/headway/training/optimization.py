@@ -96,6 +96,11 @@ def create_optimizer(groups: list[dict[str, Any]], options: OptimizationOptions)
     return made
 
 
+def leaves_unmoved(options: OptimizationOptions) -> bool:
+    """Return whether weights without gradient stay as they are, and have no part in how the others move."""
+    return not options.weight_decay and options.optimizer.name in OPTIMIZERS and options.optimizer.name != "adafactor"
+
+
 def warmup_steps(options: OptimizationOptions, total_steps: int) -> int:
     """Return the optimizer steps over which the learning rate rises."""
     return options.warmup_steps or round(options.warmup_ratio * total_steps)

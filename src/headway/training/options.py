@@ -104,6 +104,9 @@ class OptimizationOptions(Options):
     weight_decay: float = Field(0.0, ge=0)
     """Weight decay, in the optimizer's own way (`adamw`: decoupled); biases and normalisation weights are never
     decayed."""
+    used_embeddings_only: bool = True
+    """Hand the optimizer only the embeddings of words that occur in the training texts. The others have no gradient, so
+    the result is the same; with `weight_decay`, `adafactor` or an optimizer of your own all are trained."""
     adam_beta1: float = Field(0.9, ge=0, lt=1)
     """Decay of the first moment; for the Adam family (`adamw`, `adam`, `nadam`, `radam`, `adamax`)."""
     adam_beta2: float = Field(0.999, ge=0, lt=1)
@@ -212,6 +215,8 @@ class TrainingOptions(Options):
     contrastive: Contrastive | None = None
     """For few examples of each label: first tune the backbone to tell texts of different labels apart. `{}` takes the
     defaults of {num_train_epochs: X, pairs_per_row: X, learning_rate: X, per_device_train_batch_size: X}."""
+    keep_memory: bool = True
+    """On Linux, keep the memory that a step frees for the next one, instead of getting it from the system anew."""
     deterministic: bool = False
     """On CUDA, use deterministic kernels only, so that a resumed run is bit-identical (CPU runs always are)."""
 
