@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from levers import LEVERS, flops_per_token, peak_flops
 from trainer_loop import train_and_score, watch_steps
 
 NEVER = 10**9
@@ -30,7 +31,9 @@ def run_one(file: Path) -> None:
         case "prepare":
             found = prepare(job)
         case "headway":
-            found = with_headway(job)
+            found = with_headway(job, {})
+        case kind if kind in LEVERS:
+            found = with_headway(job, LEVERS[kind])
         case kind:
             found = with_trainer(job, is_tuned=kind == "trainer-tuned")
     Path(job["result"]).write_text(json.dumps(found), encoding="utf-8")
@@ -102,7 +105,8 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
     """Write the rows of every split as JSON lines, the recipe for headway and the settings for the Trainer."""
     import lightning  # noqa: F401  brings both sides' files into the disk cache, so that who comes first pays nothing
     import numpy as np
-    from transformers import Trainer  # noqa: F401
+    import torch
+    from transformers import AutoConfig, Trainer  # noqa: F401
 
     from headway.data.options import DataOptions
     from headway.models.location import locate
@@ -162,14 +166,16 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
     }
     settings = facts | {"model": str(locate(model).folder)}
     (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
-    return facts
+    config = AutoConfig.from_pretrained(settings["model"])
+    limits = {"flops_per_token": [flops_per_token(config, 0), flops_per_token(config, 1) - flops_per_token(config, 0)]}
+    return facts | limits | {"peak_flops": peak_flops(torch.bfloat16)}
 
 
 # --- headway ----------------------------------------------------------------------------------------------------------
 
 
-def with_headway(job: dict[str, Any]) -> dict[str, Any]:
-    """Train with `headway.train.train` and score its predictions."""
+def with_headway(job: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Train with `headway.train.train`, with some options of its recipe changed, and score its predictions."""
     import logging
 
     import torch
@@ -183,7 +189,7 @@ def with_headway(job: dict[str, Any]) -> dict[str, Any]:
     _watch_steps(TrainingModule, clock)
     logging.basicConfig(level=logging.INFO)
     folder, run = Path(job["prepared"]), Path(job["work"]) / "run"
-    recipe = Recipe.load(folder / "recipe.yaml", {"training.seeds": [job["seed"]]})
+    recipe = Recipe.load(folder / "recipe.yaml", {"training.seeds": [job["seed"]], **options})
     train(recipe, output_dir=run)
 
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))

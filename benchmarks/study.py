@@ -71,6 +71,8 @@ def measure_all(study: dict[str, Any], results: dict[str, Any], options: argpars
     """Train what ``results`` lacks, saving it after each training; return the names of those that failed."""
     failed = []
     done = {(one["set"], one["seed"], one["variant"]) for one in results["measurements"]}
+    if not _train_first(study, options):
+        return ["first"]
     for name in study["sets"]:
         for seed in study["seeds"]:
             for variant in study["variants"]:
@@ -86,11 +88,30 @@ def measure_all(study: dict[str, Any], results: dict[str, Any], options: argpars
     return failed
 
 
+def _train_first(study: dict[str, Any], options: argparse.Namespace) -> bool:
+    """Train what all variants begin with, <first>, if the study has it and it is not there; return whether it is."""
+    if "first" not in study or (_first(options.output) / "metrics.json").exists():
+        return True
+    name, overrides = study["first"]["set"], study["first"]["options"]
+    alone = {"sets": {name: {}}, "variants": {"run": overrides}}
+    job = job_of(alone, name, 0, "run", output=options.output, data=options.data)
+    return run_job(job | {"run": str(_first(options.output))}, label=f"first, {name}") is not None
+
+
+def _first(output: Path) -> Path:
+    return output.resolve() / "first" / "run"
+
+
 def measure(
     study: dict[str, Any], name: str, seed: int, variant: str, options: argparse.Namespace
 ) -> dict[str, Any] | None:
     """Train one variant in a fresh process, and return what it found, or nothing where it failed."""
     job = job_of(study, name, seed, variant, output=options.output, data=options.data)
+    return run_job(job, label=f"{name}, {variant}, seed {seed}")
+
+
+def run_job(job: dict[str, Any], *, label: str) -> dict[str, Any] | None:
+    """Do what a job describes in a fresh process, and return what it found, or nothing where it failed."""
     work = Path(job["run"]).parent
     work.mkdir(parents=True, exist_ok=True)
     (work / "job.json").write_text(json.dumps(job), encoding="utf-8")
@@ -100,7 +121,7 @@ def measure(
         command = [sys.executable, str(Path(__file__).resolve()), "--one", str(work / "job.json")]
         code = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT).returncode
     wall = time.time() - started
-    print(f"{name}, {variant}, seed {seed}: exit code {code}, {wall:.0f} s", file=sys.stderr, flush=True)
+    print(f"{label}: exit code {code}, {wall:.0f} s", file=sys.stderr, flush=True)
     if code:
         print("\n".join((work / "log.txt").read_text(encoding="utf-8").splitlines()[-20:]), file=sys.stderr)
         return None
@@ -117,7 +138,8 @@ def job_of(study: dict[str, Any], name: str, seed: int, variant: str, *, output:
     overrides = {**study.get("common", {}), **study["variants"][variant], **own}
     # A variant may go on from the run of another one, named <variant>.
     run_of = r'"<(.+?)>"', lambda found: json.dumps(str(folder / _folder_name(found[1]) / "run"))
-    overrides = json.loads(re.sub(*run_of, json.dumps(overrides)))
+    text = json.dumps(overrides).replace('"<first>"', json.dumps(str(_first(output) / "model")))
+    overrides = json.loads(re.sub(*run_of, text))
     return {
         "recipe": str(HERE / "recipes" / f"{name}.yaml"),
         "data": str(data.resolve()),

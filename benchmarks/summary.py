@@ -44,7 +44,7 @@ def summary(results: dict[str, Any]) -> str:
     for name, facts in results["sets"].items():
         found = [one for one in results["measurements"] if one["set"] == name]
         if found:
-            lines += ["", heading(name, facts, found), "", *table(found, SHOWN_METRICS[name])]
+            lines += ["", heading(name, facts, found), "", *table(found, SHOWN_METRICS[name], facts)]
             if len({(one["train_tokens"], one["steps"]) for one in found}) > 1:
                 lines += ["", "NOT COMPARABLE: the variants differ in training tokens or steps; see the results file."]
     lines += [
@@ -73,13 +73,14 @@ def heading(name: str, facts: dict[str, Any], found: Sequence[dict[str, Any]]) -
     )
 
 
-def table(found: Sequence[dict[str, Any]], metrics: Sequence[str]) -> list[str]:
+def table(found: Sequence[dict[str, Any]], metrics: Sequence[str], facts: dict[str, Any]) -> list[str]:
     """Return the lines of a table in Markdown, one row for each variant."""
     variants = sorted({one["variant"] for one in found})
     columns: list[tuple[str, Callable[[list[dict[str, Any]]], str]]] = [
         ("precision", lambda some: " / ".join(sorted({str(one["precision"]) for one in some}))),
         ("sequences/s", lambda some: spread([one["sequences_per_second"] for one in some], digits=1)),
         (f"x {REFERENCE}", lambda some: ratio(some, found)),
+        ("% of peak", lambda some: spread([100 * share_of_peak(one, facts) for one in some], digits=0)),
         ("start-up s", lambda some: spread([one["startup_seconds"] for one in some], digits=1)),
         ("training s", lambda some: spread([one["training_seconds"] for one in some], digits=1)),
         ("whole run s", lambda some: spread([one["wall_seconds"] for one in some], digits=0)),
@@ -125,6 +126,15 @@ def ratio(some: Sequence[dict[str, Any]], found: Sequence[dict[str, Any]]) -> st
     reference = {one["seed"]: one["sequences_per_second"] for one in found if one["variant"] == REFERENCE}
     ratios = [one["sequences_per_second"] / reference[one["seed"]] for one in some if one["seed"] in reference]
     return spread(ratios, digits=2) if ratios else "-"
+
+
+def share_of_peak(one: dict[str, Any], facts: dict[str, Any]) -> float:
+    """Return the operations a second that the model needed, over those of this machine's bfloat16 matrix product."""
+    per_epoch, rows = one["train_tokens"], facts["rows"]["train"]
+    of_weights, of_length = facts["flops_per_token"]
+    tokens = per_epoch * facts["epochs"]
+    needed = tokens * (of_weights + of_length * per_epoch / rows)
+    return float(needed / one["training_seconds"] / facts["peak_flops"])
 
 
 def _metric(split: str, metric: str) -> Callable[[list[dict[str, Any]]], str]:

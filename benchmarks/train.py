@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import Any
 
 # Nothing heavy is imported here: on Linux a process inherits its parent's peak memory.
+from levers import LEVERS
 from summary import summary
 
 RECIPES = Path(__file__).parent / "recipes"
 SETS = tuple(sorted(path.stem for path in RECIPES.glob("*.yaml")))
 VARIANTS = ("headway", "trainer", "trainer-tuned")
+ALL_VARIANTS = (*VARIANTS, *LEVERS)
 PACKAGES = ("headway", "torch", "transformers", "accelerate", "lightning", "datasets", "tokenizers")
 # What a result depends on; results of other settings are not continued.
 SETTINGS = ("epochs", "max_train_rows", "max_evaluation_rows", "model")
@@ -63,7 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--data", type=Path, default=Path(data) if data else None, help="folder of the data sets [$HEADWAY_TEST_DATA]")
     add("--sets", type=_names(SETS), default=SETS, help=f"some of {','.join(SETS)} [all]")
     add("--seeds", type=_seeds, default=(0, 1, 2), help="whole numbers [0,1,2]")
-    add("--variants", type=_names(VARIANTS), default=VARIANTS, help=f"some of {','.join(VARIANTS)} [all]")
+    helped = f"some of {','.join(ALL_VARIANTS)} [{','.join(VARIANTS)}]"
+    add("--variants", type=_names(ALL_VARIANTS), default=VARIANTS, help=helped)
     add("--epochs", type=_positive, default=3, help="passes over the training rows [3]")
     add("--max_train_rows", type=_positive, help="train on this many random rows, the same for all [all rows]")
     add("--max_evaluation_rows", type=_positive, help="score on this many random rows of each split [all rows]")

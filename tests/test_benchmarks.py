@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from headway.recipe import Recipe
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
-train, summary, measurement, study = map(importlib.import_module, ("train", "summary", "measurement", "study"))
+train, summary, measurement, study, levers = map(
+    importlib.import_module, ("train", "summary", "measurement", "study", "levers")
+)
 
 
 def found(variant: str = "headway", seed: int = 0, **changes: Any) -> dict[str, Any]:
@@ -42,6 +45,8 @@ FACTS = {
     "batch_size": 32,
     "learning_rate": 5e-5,
     "max_length": 128,
+    "flops_per_token": [60e6, 10e3],
+    "peak_flops": 2e12,
 }
 
 
@@ -91,6 +96,26 @@ def test_each_seed_begins_with_another_variant() -> None:
     assert [variant for name, seed, variant in order if (name, seed) == ("a", 8)] == ["y", "z", "x"]
     assert [name for name, _, _ in order] == ["a"] * 6 + ["b"] * 6
     assert len(set(order)) == 12
+
+
+@pytest.mark.parametrize("name", levers.LEVERS)
+def test_every_lever_changes_a_recipe(name: str) -> None:
+    options = levers.LEVERS[name]
+    plain, changed = (Recipe.load(BENCHMARKS / "recipes" / "sst2.yaml", one) for one in ({}, options))
+    assert changed != plain
+    assert len(options) == (4 if name == "headway-without-all-four" else 1)
+
+
+def test_the_share_of_the_peak() -> None:
+    class Config:
+        hidden_size, intermediate_size, num_hidden_layers = 384, 1536, 6
+
+    # 4 x 384 x 384 + 2 x 384 x 1536 weights in each of 6 layers, and 2 x 384 x 20 for the products of attention.
+    assert levers.flops_per_token(Config, 20) == 6 * 6 * (1_769_472 + 15_360)
+    # 50,000 tokens in 6,920 rows, three times, in ten seconds.
+    expected = 150_000 * (60e6 + 10e3 * 50_000 / 6920) / 10 / 2e12
+    assert summary.share_of_peak(found(), FACTS) == pytest.approx(expected)
+    assert levers.peak_flops(torch.float32, seconds=0.0) > 1e8
 
 
 def test_every_set_has_a_recipe_that_reads_and_metrics_to_show() -> None:
