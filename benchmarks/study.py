@@ -95,7 +95,10 @@ def _train_first(study: dict[str, Any], options: argparse.Namespace) -> bool:
     name, overrides = study["first"]["set"], study["first"]["options"]
     alone = {"sets": {name: {}}, "variants": {"run": overrides}}
     job = job_of(alone, name, 0, "run", output=options.output, data=options.data)
-    return run_job(job | {"run": str(_first(options.output))}, label=f"first, {name}") is not None
+    run = _first(options.output)
+    return (
+        run_job(job | {"run": str(run), "result": str(run.parent / "result.json")}, label=f"first, {name}") is not None
+    )
 
 
 def _first(output: Path) -> Path:

@@ -355,6 +355,7 @@ def test_a_study_trains_each_variant_and_goes_on_where_it_stopped(
     common = {"model.model_name_or_path": str(tiny_bert), "training.max_steps": 2, "training.baselines": False}
     content = {
         "about": "Two ways.",
+        "first": {"set": "films", "options": {"model.model_name_or_path": str(tiny_bert), "training.max_steps": 1}},
         "sets": {"films": {"left out": None}},
         "metrics": ["accuracy"],
         "seeds": [0],
@@ -363,6 +364,7 @@ def test_a_study_trains_each_variant_and_goes_on_where_it_stopped(
         "variants": {
             "whole": {},
             "taught": {"optimization.distillation": {"teacher": "<whole>"}},
+            "after": {"model.model_name_or_path": "<first>"},
             "left out": {},
         },
     }
@@ -370,9 +372,12 @@ def test_a_study_trains_each_variant_and_goes_on_where_it_stopped(
     options = study.build_parser().parse_args(["--data", str(reviews_csv.parent), "--output", str(tmp_path / "out")])
     results: dict[str, Any] = {"commands": ["it"], "study": content, "measurements": []}
     assert study.measure_all(content, results, options) == []
-    assert [one["variant"] for one in results["measurements"]] == ["whole", "taught"]
+    assert [one["variant"] for one in results["measurements"]] == ["whole", "taught", "after"]
+    assert Recipe.load(tmp_path / "out/films/0/after/run/recipe.yaml").model.model_name_or_path == str(
+        tmp_path / "out/first/run/model"
+    )
     assert study.measure_all(content, results, options) == []
-    assert len(results["measurements"]) == 2, "what is measured is not measured again"
+    assert len(results["measurements"]) == 3, "what is measured is not measured again"
     text = study.summary(results)
     assert "| taught | 0." in text
     assert "left out" not in text
