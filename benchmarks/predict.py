@@ -150,7 +150,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     from headway.train import train as train_run
 
     recipe = Recipe.load(RECIPES / "sst2.yaml", {
-        "data.max_train_rows_per_label": ROWS_PER_LABEL, "data.max_length": 512, "training.num_train_epochs": 1,
+        "data.max_train_rows_per_label": ROWS_PER_LABEL, "data.max_length": 512, "training.num_train_epochs": 5,
         "training.baselines": False, "model.model_name_or_path": job["model"],
     })  # fmt: skip
     data = recipe.data.model_copy(update={"test": None}).relative_to(Path(job["data"]))

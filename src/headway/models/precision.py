@@ -11,7 +11,7 @@ from torch import Tensor, nn
 def has_bfloat16(device: torch.device) -> bool:
     """Return whether a device multiplies bfloat16 in hardware; where it is emulated, float32 is faster."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
