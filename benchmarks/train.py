@@ -146,8 +146,8 @@ def measure_all(options: argparse.Namespace, results: dict[str, Any]) -> list[st
     return failed
 
 
-def run_process(job: dict[str, Any], folder: Path) -> dict[str, Any] | None:
-    """Do one job in a fresh process, alone, and return what it found, or nothing where it failed."""
+def run_process(job: dict[str, Any], folder: Path, script: Path = Path(__file__)) -> dict[str, Any] | None:
+    """Do one job of ``script`` in a fresh process, alone, and return what it found, or nothing where it failed."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         work = Path(temporary)
         environment = os.environ | {
@@ -161,7 +161,7 @@ def run_process(job: dict[str, Any], folder: Path) -> dict[str, Any] | None:
         started = time.time()
         job = job | {"prepared": str(folder), "work": str(work), "result": str(result), "started": started}
         file.write_text(json.dumps(job), encoding="utf-8")
-        command = [sys.executable, str(Path(__file__).resolve()), "--one", str(file)]
+        command = [sys.executable, str(script.resolve()), "--one", str(file)]
         # What the variants say while they train goes to a file, which costs all of them the same.
         with (work / "log.txt").open("w", encoding="utf-8") as log:
             code = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT).returncode

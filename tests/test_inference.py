@@ -53,7 +53,7 @@ def rows(num_rows: int) -> list[Row]:
 
 
 def test_predictions_come_in_the_order_of_the_rows_whatever_the_batch_size(inference: Inference) -> None:
-    asked = rows(17)
+    asked = rows(60)
     expected = [next(inference.stream([row])) for row in asked]
     for batch_size in (1, 4, 64):
         found = list(with_task(inference, inference.task, batch_size).stream(asked))
@@ -86,6 +86,16 @@ def test_a_stream_holds_a_bounded_number_of_rows(inference: Inference, monkeypat
     assert ROWS_PER_CHUNK > 1000
 
 
+def test_short_rows_share_larger_batches_than_long_ones(inference: Inference) -> None:
+    sizes = []
+    hook = inference.model.register_forward_pre_hook(
+        lambda model, _, given: sizes.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    list(with_task(inference, inference.task, 1).stream([{"text": "good " * n} for n in (2, 14, 6, 6, 2, 6, 14)]))
+    hook.remove()
+    assert sizes == [(2, 16), (4, 8), (1, 4)]
+
+
 def test_no_rows_give_no_predictions(inference: Inference) -> None:
     assert list(inference.stream([])) == []
     assert inference.predict([], []) == []
@@ -96,10 +106,17 @@ def test_the_model_is_in_evaluation_mode_and_then_as_it_was(inference: Inference
     hook = inference.model.register_forward_pre_hook(lambda model, _: seen.append(model.training))
     inference.model.train()
     list(inference.stream(rows(2)))
-    hook.remove()
     assert seen == [False]
     assert inference.model.training
     inference.model.eval()
+    # A part may have been put in after the whole was set.
+    part = inference.model.get_submodule("classifier").train()
+    beneath = part.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+    list(inference.stream(rows(2)))
+    assert seen == [False, False, False]
+    assert not inference.model.training
+    hook.remove()
+    beneath.remove()
 
 
 def test_the_mean_loss_is_that_of_all_rows(inference: Inference) -> None:
@@ -133,7 +150,7 @@ def test_a_stop_is_looked_for_before_every_batch(inference: Inference) -> None:
             raise StoppedError("Stopped.", exit_code=75)
 
     stoppable = Inference(
-        inference.task, inference.model, inference.tokenizer, inference.limits, batch_size=2, stop_check=check
+        inference.task, inference.model, inference.tokenizer, inference.limits, batch_size=1, stop_check=check
     )
     with pytest.raises(StoppedError):
         list(stoppable.stream(rows(10)))

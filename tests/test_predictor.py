@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from headway.errors import DataError, ModelError, RecipeError, RunError
+from headway.models.precision import has_bfloat16
 from headway.predictor import Predictor
 
 
@@ -69,6 +71,27 @@ def test_a_row_that_cannot_be_predicted(predictor: Predictor, row: dict[str, Any
 @pytest.mark.parametrize("text", ["", " ", "😀" * 500, "\0", "a\nb\r\nc", "﷽" * 100, "x" * 100_000])
 def test_any_text_has_an_answer(predictor: Predictor, text: str) -> None:
     assert predictor.predict(text).value in ("bad", "good")
+
+
+@pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="no bfloat16 here")
+def test_bfloat16_moves_probabilities_a_little_and_no_answer(finished_run: Path, predictor: Predictor) -> None:
+    low = Predictor.load(finished_run, bf16=True, device="cpu")
+    assert {one.dtype for one in low.inference.model.parameters()} == {torch.bfloat16}
+    assert {one.dtype for one in predictor.inference.model.parameters()} == {torch.float32}
+    texts = ["the film was lovely", "the book was dull", "a great meal", "an awful room in a slow train"]
+    for found, exact in zip(low.stream(texts), predictor.stream(texts), strict=True):
+        assert found.value == exact.value
+        assert found.score != exact.score
+        assert found.score == pytest.approx(exact.score, abs=0.02)
+        # Of bfloat16's own digits three are right; the softmax is that of float32.
+        assert sum(found.detail["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_machine_without_bfloat16_says_so(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headway.predictor.has_bfloat16", lambda device: False)
+    with pytest.raises(RecipeError, match="bf16: this machine has no bfloat16 instructions"):
+        Predictor.load(finished_run, bf16=True)
+    assert Predictor.load(finished_run).predict("lovely").value == "good"
 
 
 def test_a_file_is_read_as_the_run_was(predictor: Predictor, tmp_path: Path) -> None:

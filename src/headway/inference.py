@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from headway.data.batching import sorted_batches
 from headway.data.table import Table
 from headway.errors import DataError
+from headway.models.precision import in_float32
 from headway.tasks.base import Limits, Task
 from headway.types import Batch, Criterion, Features, Prediction, Row
 
@@ -79,6 +80,7 @@ class Inference:
     tokenizer: PreTrainedTokenizerBase
     limits: Limits
     batch_size: int = 64
+    """Rows of 32 tokens in a batch; see `headway.data.batching.sorted_batches`."""
     stop_check: Callable[[], None] = field(default=lambda: None)
     """Called before each batch; raises where the process was asked to stop."""
 
@@ -123,13 +125,16 @@ class Inference:
         lengths = [one.length for one in features]
         device = next(self.model.parameters()).device
         was_training = self.model.training
-        self.model.eval()
+        # To set the mode of all parts costs much more than to look at it; a part may be in another one than the whole.
+        is_training = any(module.training for module in self.model.modules())
+        if is_training:
+            self.model.eval()
         try:
             with torch.inference_mode():
                 for numbers in sorted_batches(lengths, batch_size=self.batch_size):
                     self.stop_check()
                     batch = self._collate([(number, features[number]) for number in numbers]).to(device)
-                    outputs = self.task.infer(self.model, batch)
+                    outputs = in_float32(self.task.infer(self.model, batch))
                     if loss is not None and batch.targets:
                         loss.add(self.task.loss(outputs, batch, loss.criterion), len(numbers))
                     decoded = self.task.decode(
@@ -139,7 +144,8 @@ class Inference:
                     for number, one, prediction in zip(numbers, batch.features, decoded, strict=True):
                         parts[one.row].append((number, prediction))
         finally:
-            self.model.train(was_training)
+            if is_training:
+                self.model.train(was_training)
         # The windows of a row come back in the order of the text, not of their lengths.
         merged = [
             self.task.merge([prediction for _, prediction in sorted(some, key=lambda one: one[0])]) for some in parts
@@ -154,4 +160,7 @@ class Inference:
         return itertools.starmap(self._refreshed, enumerate(features))
 
     def _refreshed(self, number: int, features: Features) -> Features:
+        if type(self.task).refresh is Task.refresh:
+            # A generator for each row would cost more than the rest of what is done to it here.
+            return features
         return self.task.refresh(features, self.tokenizer, np.random.default_rng([0, 0, number]))

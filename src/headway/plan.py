@@ -234,8 +234,10 @@ class _Measured:
         self._model.eval()
         slow = self._timed(batches[0], self._infer)
         usual = self._timed(typical, self._infer)
-        cost = _line((typical.tokens, usual), (batches[0].tokens, slow))
-        return sum(cost(one.tokens) for one in batches)
+        # Batches hold about equally many tokens; what one costs grows with the length of its rows.
+        points = ((usual, typical), (slow, batches[0]))
+        cost = _line(*((one.longest, seconds / one.tokens) for seconds, one in points))
+        return sum(cost(one.longest) * one.tokens for one in batches)
 
     def _timed(self, cost: _Cost, step: Callable[[Batch], Any]) -> float:
         """Return the median seconds of a step, after one that warms up."""
@@ -316,11 +318,14 @@ class _Cost:
     source: TokenCache
     numbers: Sequence[int]
     tokens: int
+    longest: int
+    """Tokens of its longest sequence."""
 
     @classmethod
     def of(cls, source: TokenCache, numbers: Any) -> _Cost:
         chosen = np.asarray(numbers)
-        return cls(source, numbers, int(source.num_pieces[chosen].sum() * source.longest_piece[chosen].max()))
+        longest = int(source.longest_piece[chosen].max())
+        return cls(source, numbers, int(source.num_pieces[chosen].sum()) * longest, longest)
 
 
 def _line(first: tuple[float, float], second: tuple[float, float]) -> Callable[[float], float]:

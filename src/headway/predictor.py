@@ -19,10 +19,11 @@ from transformers import PreTrainedTokenizerBase
 from headway.data.cells import check_row
 from headway.data.options import DataOptions
 from headway.data.table import Table
-from headway.errors import ModelError
+from headway.errors import ModelError, RecipeError
 from headway.files import read_json
 from headway.importing import find_user_code, load_class
 from headway.inference import Inference
+from headway.models.precision import has_bfloat16, to_bfloat16
 from headway.models.saving import load_model
 from headway.recipe import TASKS, reading_options
 from headway.run_dir import model_folder
@@ -48,7 +49,13 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, run: str | Path, *, allow_user_code: bool = False, batch_size: int = 64, device: str | None = None
+        cls,
+        run: str | Path,
+        *,
+        allow_user_code: bool = False,
+        batch_size: int = 64,
+        bf16: bool = False,
+        device: str | None = None,
     ) -> Predictor:
         """Return the predictor of a finished run, or of the `model` folder of one.
 
@@ -56,13 +63,18 @@ class Predictor:
             run: run directory; of a group of seeds, the seed with the best validation score is taken.
             allow_user_code: import the classes of your own (task, head, metrics) that the run names. Off, a folder
                 from someone else can never run code.
-            batch_size: rows the model sees at once; it never changes a result.
+            batch_size: rows of 32 tokens that the model sees at once; it never changes a result.
+            bf16: compute in bfloat16, which is faster and moves probabilities in the third digit.
             device: where to compute; empty takes CUDA where there is one.
 
         Raises:
+            RecipeError: bfloat16 is asked for and the device has none.
             RunError: there is no finished run.
             ModelError: the model folder is damaged, incomplete, or needs code that is not allowed.
         """
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if bf16 and not has_bfloat16(place):
+            raise RecipeError("bf16: this machine has no bfloat16 instructions. Leave it out.")
         folder = model_folder(run)
         about = _description(folder / "headway.json")
         name = about["task"]["type"]
@@ -84,7 +96,9 @@ class Predictor:
             # No prediction needs them, so they are no reason to refuse the run.
             task = task.model_copy(update={"metrics": ()})
         model, tokenizer = load_model(folder, about["kind"], allow_user_code=allow_user_code)
-        model.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))).eval()
+        model.to(place).eval()
+        if bf16:
+            to_bfloat16(model)
         return cls(task, Inference(task, model, tokenizer, limits, batch_size), data, left_out=left_out)
 
     def predict(self, row: str | Row) -> Prediction:

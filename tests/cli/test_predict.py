@@ -43,6 +43,21 @@ def test_a_file_in_its_order_whatever_the_batch_size(
     assert "exists already" in capsys.readouterr().err
 
 
+def test_bfloat16_is_a_choice(
+    finished_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["predict", str(finished_run), "--text", "the film was lovely", "--json"]
+    monkeypatch.setattr("headway.predictor.has_bfloat16", lambda device: True)
+    scores = []
+    for more in ([], ["--bf16"]):
+        assert run([*command, *more]) == 0
+        scores.append(records(capsys.readouterr().out)[0]["score"])
+    assert scores[0] != scores[1] == pytest.approx(scores[0], abs=0.02)
+    monkeypatch.setattr("headway.predictor.has_bfloat16", lambda device: False)
+    assert run([*command, "--bf16"]) == 2
+    assert "bf16: this machine has no bfloat16 instructions" in capsys.readouterr().err
+
+
 def test_standard_input_holds_texts_or_objects(
     finished_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,8 +67,17 @@ def test_rows_of_one_length_meet_other_neighbours_in_each_epoch() -> None:
 
 
 def test_batches_for_prediction_go_from_the_longest_row_to_the_shortest() -> None:
-    assert sorted_batches([3, 9, 5, 9, 1], batch_size=2) == [[1, 3], [2, 0], [4]]
+    lengths = [3, 9, 5, 9, 1]
+    (batch,) = sorted_batches(lengths, batch_size=2)
+    assert batch == [1, 3, 2, 0, 4]
     assert sorted_batches([], batch_size=2) == []
+
+
+def test_batches_for_prediction_hold_as_many_tokens_as_rows_of_32_do() -> None:
+    lengths = [16, 200, 64, 16, 0, 16, 33, 64, 16, 32]
+    batches = sorted_batches(lengths, batch_size=4)
+    assert batches == [[1], [2, 7], [6, 9, 0], [3, 5, 8, 4]]
+    assert all(len(some) * lengths[some[0]] <= 128 for some in batches[1:])
 
 
 class Padding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import json
@@ -21,6 +22,7 @@ from headway.metrics.own import Metric
 from headway.models.backbone import Backbone, load_backbone
 from headway.models.losses import build_loss
 from headway.models.options import KINDS, ModelOptions
+from headway.models.precision import to_bfloat16
 from headway.recipe import TASKS
 from headway.tasks.base import Limits, Task
 from headway.types import Batch, Prediction, Row
@@ -184,10 +186,23 @@ def test_a_saved_task_is_rebuilt_whole(case: Case) -> None:
     assert as_json(list(case.with_task(rebuilt).stream(case.rows))) == as_json(list(case.inference.stream(case.rows)))
 
 
-def test_a_batch_of_one_says_what_a_batch_of_eight_says(case: Case) -> None:
-    one, eight = (list(case.with_task(case.task, size).stream(case.rows)) for size in (1, 8))
+def test_a_batch_of_one_says_what_a_batch_of_eight_says(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    eight = list(case.with_task(case.task, 8).stream(case.rows))
+    monkeypatch.setattr("headway.data.batching.TOKENS_PER_ROW", 1)
+    one = list(case.with_task(case.task, 1).stream(case.rows))
     for left, right in zip(one, eight, strict=True):
         assert_close(dataclasses.asdict(left), dataclasses.asdict(right))
+
+
+def test_in_bfloat16_it_answers_in_the_same_form(case: Case) -> None:
+    low = dataclasses.replace(case, model=copy.deepcopy(case.model))
+    to_bfloat16(low.model)
+    assert {one.dtype for one in low.model.parameters()} == {torch.bfloat16}
+    for found, exact in zip(low.of_split, case.of_split, strict=True):
+        assert type(found.value) is type(exact.value)
+        assert found.detail.keys() == exact.detail.keys()
+        assert found.score == (None if exact.score is None else pytest.approx(exact.score, abs=0.05))
+    as_json(low.of_split)
 
 
 def test_every_text_has_features(case: Case) -> None:

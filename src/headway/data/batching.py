@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # enough that rows of one length do not always meet the same neighbours.
 BATCHES_PER_POOL = 50
 
+TOKENS_PER_ROW = 32
+"""A batch for prediction holds the tokens of so many rows of this length."""
+
 
 def epoch_batches(
     lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int, group_by_length: bool
@@ -47,9 +50,20 @@ def epoch_batches(
 
 
 def sorted_batches(lengths: Sequence[int], *, batch_size: int) -> list[list[int]]:
-    """Return batches of row numbers from the longest row to the shortest, for prediction."""
+    """Return batches of row numbers from the longest row to the shortest, for prediction.
+
+    A batch holds as many tokens, padding counted, as ``batch_size`` rows of `TOKENS_PER_ROW` do: more rows of shorter
+    ones and fewer of longer ones, one at least. So it is large enough to keep a processor busy, and small enough that
+    what passes between two layers stays in its caches.
+    """
     order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    batches: list[list[int]] = []
+    start = 0
+    while start < len(order):
+        size = max(1, batch_size * TOKENS_PER_ROW // max(1, lengths[order[start]]))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
 
 
 def pad(features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 
 from headway.errors import HeadwayError, MemoryExceededError, RecipeError, RunError
+from headway.models.precision import has_bfloat16
 from headway.training.callbacks import Evaluation, GradualUnfreezing, History, Saving, load_best
 from headway.training.checkpoint import WholeCheckpointIO, newest_whole, prune
 from headway.training.memory import keep_freed_memory
@@ -173,11 +174,7 @@ def precision(choice: Any, trainer_arguments: Mapping[str, Any] = MappingProxyTy
     """
     if "precision" in trainer_arguments:
         return str(trainer_arguments["precision"])
-    if torch.cuda.is_available():
-        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        # Without these instructions bfloat16 is emulated and slower than float32.
-        has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    has_bf16 = has_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     if choice is True and not has_bf16:
         raise RecipeError("training.bf16: this machine has no bfloat16 instructions. Leave it at auto.")
     return "bf16-mixed" if choice in ("auto", True) and has_bf16 else "32-true"

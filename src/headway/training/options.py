@@ -187,7 +187,8 @@ class TrainingOptions(Options):
     per_device_train_batch_size: int = Field(32, ge=1)
     """Rows per batch and device in training."""
     per_device_eval_batch_size: int = Field(64, ge=1)
-    """Rows per batch and device in evaluation; it never changes a result."""
+    """Rows of 32 tokens per batch and device in evaluation: batches hold more rows that are shorter and fewer that are
+    longer. It never changes a result."""
     group_by_length: bool = True
     """Put rows of similar length in one batch; the order of batches stays random."""
     eval_steps: int | None = Field(None, ge=1)
