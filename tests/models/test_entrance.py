@@ -13,7 +13,7 @@ from transformers import AutoModel
 from headway.errors import RecipeError
 from headway.importing import Choice
 from headway.models.backbone import load_backbone
-from headway.models.entrance import enter_above, without_top
+from headway.models.entrance import body_of, enter_above, without_top
 from headway.models.options import ModelOptions
 from headway.types import ACTIVATIONS
 
@@ -28,10 +28,6 @@ def batch() -> dict[str, torch.Tensor]:
     mask = (torch.arange(9) < lengths[:, None]).long()
     return {"input_ids": torch.randint(5, 30, (3, 9), generator=torch.Generator().manual_seed(0)) * mask,
             "attention_mask": mask}  # fmt: skip
-
-
-def body_of(model: nn.Module) -> Any:
-    return next(one for one in model.modules() if hasattr(one, "base_model")).base_model
 
 
 def activations_of(model: nn.Module, inputs: dict[str, torch.Tensor], number: int) -> torch.Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from headway.errors import RecipeError
 from headway.models.freezing import parts_of, stay_in_prediction
@@ -48,6 +49,12 @@ def enter_above(body: Any, *, number: int) -> None:
     # First of all hooks: where padding is left out, the activations are packed like the vectors they replace.
     stack.register_forward_pre_hook(entrance.enter, with_kwargs=True, prepend=True)
     stack.register_forward_hook(entrance.leave, always_call=True)
+
+
+def body_of(model: nn.Module) -> Any:
+    """Return the transformers model without its head that ``model`` is built on."""
+    found = next(one for one in model.modules() if isinstance(one, PreTrainedModel))
+    return found.base_model
 
 
 @contextlib.contextmanager

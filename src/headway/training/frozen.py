@@ -18,14 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from headway.data.batching import pad, sorted_batches
 from headway.data.cache_files import cache_folder, cache_key
 from headway.data.token_cache import TokenCache
 from headway.data.vector_cache import is_encoded, open_or_encode
 from headway.inference import Inference
-from headway.models.entrance import without_top
+from headway.models.entrance import body_of, without_top
 from headway.models.heads import OF_TOKENS, HeadedModel
 from headway.models.windows import TOKENS_PER_SLICE, WindowedModel
 from headway.types import Features
@@ -132,7 +131,7 @@ def _of_backbone(model: nn.Module) -> _Source | None:
 
 
 def _of_layers(model: nn.Module, number: int) -> _Source:
-    body: Any = next(one for one in model.modules() if isinstance(one, PreTrainedModel)).base_model
+    body = body_of(model)
 
     def ask(**inputs: Tensor) -> Tensor:
         with without_top(body, number=number):
