@@ -11,6 +11,8 @@ import torch
 from headway.errors import DataError, RecipeError
 from headway.plan import _line, describe, plan
 from headway.recipe import Recipe
+from headway.tasks.text_classification import TextClassification
+from headway.types import ACTIVATIONS, Batch
 
 ROWS = 50
 
@@ -156,3 +158,20 @@ def test_a_frozen_backbone_is_planned_as_read_once(head: str, recipe_of: Any) ->
     assert planned["estimated_seconds"]["training"] < anew["estimated_seconds"]["training"] / 5
     assert planned["estimated_from"].startswith("20 timed steps")
     assert "estimated time" in describe(planned)
+
+
+def test_cached_layers_are_planned_as_asked_once(recipe_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    infer = TextClassification.infer
+
+    def noted(self: TextClassification, model: Any, batch: Batch) -> Any:
+        seen.append(ACTIVATIONS in batch.inputs)
+        return infer(self, model, batch)
+
+    monkeypatch.setattr(TextClassification, "infer", noted)
+    planned = plan(recipe_of(model={"freeze": 1, "cache_frozen": True}))
+    # First scoring, from above; then all splits are read once by the whole model.
+    assert seen == sorted(seen, reverse=True)
+    assert set(seen) == {True, False}
+    assert planned["trainable_parameters"] < planned["parameters"]
+    assert planned["estimated_seconds"]["training"] > 0

@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from headway.data.batching import epoch_batches, sorted_batches
 from headway.data.token_cache import TokenCache
 from headway.models.backbone import Backbone, load_backbone
+from headway.models.entrance import body_of
 from headway.preparation import (
     Prepared,
     build_criterion,
@@ -38,7 +39,7 @@ from headway.training.fit import check_trainer_arguments, device_of, precision
 from headway.training.frozen import frozen_part
 from headway.training.optimization import build_optimizer
 from headway.training.trial import check_optimization
-from headway.types import Batch
+from headway.types import ACTIVATIONS, Batch
 
 TIMED_STEPS = 5
 SECONDS_BETWEEN_LOOKS = 0.002
@@ -165,6 +166,7 @@ class _Measured:
         self._model = model.to(self.device).train()
         self._criterion = build_criterion(recipe, prepared).to(self.device)
         self._encodes_once = recipe.model.asks_once and frozen_part(model) is not None
+        self._enters_above = recipe.model.cache_frozen
         fits_at_once = estimator_of(model) is not None
         self._optimizer = None if fits_at_once else build_optimizer(model, recipe.optimization)
         alone = recipe.model_copy(update={"multi_task": None})
@@ -198,6 +200,11 @@ class _Measured:
             else:
                 training = self._training_seconds()
                 scoring = self._scoring_seconds()
+                if self._enters_above:
+                    self._enters_above = False
+                    # At most: what encodes stops where the frozen layers end. All seeds share it.
+                    once = sum(map(self._reading_seconds, self._prepared.features))
+                    training += once / len(self._recipe.training.seeds)
         self.peak_memory = peak.bytes
         return {"training": training, "scoring": scoring}
 
@@ -257,7 +264,11 @@ class _Measured:
             self._task.refresh(cost.source[int(number)], self._tokenizer, np.random.default_rng([0, 0, int(number)]))
             for number in cost.numbers
         ]
-        return self._task.collate(features, self._tokenizer).to(self.device)
+        batch = self._task.collate(features, self._tokenizer).to(self.device)
+        if not self._enters_above:
+            return batch
+        shape = (*batch.inputs["input_ids"].shape, body_of(self._model).config.hidden_size)
+        return replace(batch, inputs={**batch.inputs, ACTIVATIONS: torch.zeros(shape, device=self.device)})
 
     def _forward_and_backward(self, batch: Batch) -> None:
         assert self._optimizer is not None

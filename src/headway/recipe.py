@@ -123,6 +123,16 @@ class Recipe(Options):
         return self
 
     @model_validator(mode="after")
+    def _caches_what_stays(self) -> Self:
+        if not self.model.cache_frozen:
+            return self
+        if self.training.contrastive is not None:
+            raise ValueError("model.cache_frozen does not go with training.contrastive; leave one of them out")
+        if type(self.task).refresh is not Task.refresh:
+            raise ValueError(f"model.cache_frozen: {self.task.type} draws other inputs in each epoch; leave it off")
+        return self
+
+    @model_validator(mode="after")
     def _task_knows_the_strategy(self) -> Self:
         how, known = self.data.truncation, self.task.truncations
         if how not in known:

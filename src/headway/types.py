@@ -19,6 +19,9 @@ Row = dict[str, Any]
 Outputs = Mapping[str, Any]
 """What the model returned, by name (``logits``, ...); a transformers ``ModelOutput`` is one."""
 
+ACTIVATIONS = "activations"
+"""Among a batch's inputs: what the frozen layers say of its tokens, (sequences, longest, width)."""
+
 Criterion = Callable[[Any, Any], Any]
 """A loss: (logits, targets) -> scalar tensor."""
 
@@ -67,6 +70,9 @@ class Features:
     vectors: NDArray[np.float32] | None = field(default=None, compare=False)
     """What a frozen backbone says of the inputs, where it is known already: a vector for each sequence (pieces,
     width), or for each token of the one sequence (1, tokens, width). The model then gets it instead of the inputs."""
+    activations: NDArray[Any] | None = field(default=None, compare=False)
+    """What the frozen layers of a backbone say of the inputs, where it is known already: (tokens, width), float32, or
+    bfloat16 as int16 of the same bits. The model gets it beside the inputs."""
 
     @classmethod
     def of_pieces(

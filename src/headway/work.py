@@ -98,8 +98,8 @@ def _inference(work: Work, part: Part) -> Inference:
 
 
 def encoded_once(work: Work) -> Work:
-    """Return the work with the vectors of all rows, where a frozen backbone has to be asked only once."""
-    if not work.recipe.model.asks_once:
+    """Return the work with the vectors of all rows, where what is frozen has to be asked only once."""
+    if not (work.recipe.model.asks_once or work.recipe.model.cache_frozen):
         return work
     return replace(work, parts=tuple(_encoded(work, part) for part in work.parts))
 
@@ -108,13 +108,14 @@ def _encoded(work: Work, part: Part) -> Part:
     # The same backbone serves all seeds; what is drawn for its head here is thrown away.
     inference = _inference(work, part)
     inference.model.to(device_of(work.recipe.trainer))
-    shortened_to = work.recipe.model.num_hidden_layers
+    options = work.recipe.model
     features = encode_once(
         part.prepared.features,
         inference,
-        weights=f"{work.backbone.sha256} {work.backbone.config.to_json_string()} {shortened_to}",
+        weights=f"{work.backbone.sha256} {work.backbone.config.to_json_string()} {options.num_hidden_layers}",
         bf16=precision(work.recipe.training.bf16, work.recipe.trainer).startswith("bf16"),
         stop_check=inference.stop_check,
+        num_frozen=int(options.freeze) if options.cache_frozen else None,
     )
     return replace(part, prepared=replace(part.prepared, features=features))
 

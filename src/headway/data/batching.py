@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from headway.types import Batch, Features
+from headway.types import ACTIVATIONS, Batch, Features
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -74,7 +74,7 @@ def pad(features: Sequence[Features], tokenizer: PreTrainedTokenizerBase) -> dic
     windows of one text, the inputs also tell the model how many each row has: ``num_windows`` (features,).
 
     Features that hold the vectors of a frozen backbone give ``vectors`` instead: (sequences, width), or (sequences,
-    longest, width) where each token has one.
+    longest, width) where each token has one. Those that hold activations give them, too: (sequences, longest, width).
     """
     tensors = _token_tensors(features, tokenizer) if features[0].vectors is None else {"vectors": _vectors(features)}
     if "num_windows" in features[0].extra:
@@ -90,11 +90,15 @@ def _token_tensors(features: Sequence[Features], tokenizer: PreTrainedTokenizerB
         tensors[name] = torch.nn.utils.rnn.pad_sequence(
             list(torch.split(values, sizes)), batch_first=True, padding_value=_fill_value(name, tokenizer)
         )
+    if features[0].activations is not None:
+        numbers = torch.from_numpy(np.concatenate([one.activations for one in features]))
+        vectors = numbers.view(torch.bfloat16) if numbers.dtype == torch.int16 else numbers
+        tensors[ACTIVATIONS] = torch.nn.utils.rnn.pad_sequence(list(torch.split(vectors, sizes)), batch_first=True)
     return tensors
 
 
 def _vectors(features: Sequence[Features]) -> torch.Tensor:
-    parts = [torch.from_numpy(one.vectors) for one in features]
+    parts = [torch.from_numpy(np.array(one.vectors)) for one in features]
     if parts[0].dim() == 2:
         return torch.cat(parts)
     return torch.nn.utils.rnn.pad_sequence([part[0] for part in parts], batch_first=True)

@@ -27,11 +27,15 @@ COUNTS = ("tokens_lost", "tokens_repeated", "num_windows")
 class TokenCache(Sequence[Features]):
     """The features of one table, read from disk as they are needed."""
 
-    def __init__(self, table: pa.Table, name: str, vectors: VectorCache | None = None) -> None:
+    def __init__(
+        self, table: pa.Table, name: str, vectors: VectorCache | None = None, activations: VectorCache | None = None
+    ) -> None:
         self.name = name
         """That of the file, which tells these features from all others."""
         self.vectors = vectors
         """What a frozen backbone says of the features, where it was asked once for all."""
+        self.activations = activations
+        """What the frozen layers of one say of them, where they were asked once for all."""
         self._table = table.combine_chunks()
         self._columns = [(*name.split(".", 1), self._table.column(name)) for name in table.column_names if "." in name]
         self._rows: np.ndarray = table.column("row").to_numpy()
@@ -65,11 +69,16 @@ class TokenCache(Sequence[Features]):
             pieces=tuple(pieces or ()),
             row=int(self._rows[index]),
             vectors=None if self.vectors is None else self.vectors[int(index)],
+            activations=None if self.activations is None else self.activations[int(index)],
         )
 
     def with_vectors(self, vectors: VectorCache) -> TokenCache:
         """Return the same features, each with its vectors."""
         return TokenCache(self._table, self.name, vectors)
+
+    def with_activations(self, activations: VectorCache) -> TokenCache:
+        """Return the same features, each with what the frozen layers say of it."""
+        return TokenCache(self._table, self.name, activations=activations)
 
     def _piece_sizes(self) -> tuple[np.ndarray, np.ndarray]:
         number, longest = np.ones_like(self.lengths), self.lengths.copy()

@@ -1,4 +1,4 @@
-"""Vectors of a frozen backbone, computed once: a memory-mapped file of float32 beside the token cache.
+"""Vectors of a frozen backbone, or of its frozen layers, computed once: a memory-mapped file beside the token cache.
 
 What a frozen backbone says of a row never changes, so the head learns from the file instead, epoch after epoch, and
 another head over the same rows and backbone begins where the file is.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,16 @@ class VectorCache:
     """The vectors of the features of one table: so many for each, one after another."""
 
     def __init__(self, path: Path, sizes: NDArray[np.int64], *, of_tokens: bool) -> None:
-        self._vectors = np.load(path, mmap_mode="r")
+        # Nothing is read before someone looks at the numbers.
+        self._vectors: NDArray[Any] = np.asarray(np.load(path, mmap_mode="r"))
         self._ends = np.cumsum(sizes)
         self._sizes = sizes
         self._of_tokens = of_tokens
 
-    def __getitem__(self, number: int) -> NDArray[np.float32]:
-        """Return the vectors of the features with this number: (sequences, width), or (1, tokens, width)."""
+    def __getitem__(self, number: int) -> NDArray[Any]:
+        """Return the vectors of the features with this number: (some, width), or (1, tokens, width); read only."""
         end = int(self._ends[number])
-        found = np.array(self._vectors[end - int(self._sizes[number]) : end])
+        found = self._vectors[end - int(self._sizes[number]) : end]
         return found[None] if self._of_tokens else found
 
 
@@ -40,11 +41,12 @@ def is_encoded(name: str, key: str, *, folder: Path | None = None) -> bool:
 def open_or_encode(
     name: str,
     key: str,
-    parts: Iterable[NDArray[np.float32]],
+    parts: Iterable[NDArray[Any]],
     *,
     sizes: NDArray[np.int64],
     width: int,
     of_tokens: bool,
+    dtype: str = "<f4",
     folder: Path | None = None,
 ) -> VectorCache:
     """Return the cached vectors for ``key``, computing them where they are missing or damaged.
@@ -55,7 +57,8 @@ def open_or_encode(
         parts: arrays (some, width) that make up all vectors in the order of the features; consumed only if needed.
         sizes: (features,) how many vectors each has.
         width: of a vector.
-        of_tokens: whether they are those of the tokens of one sequence, or one for each sequence.
+        of_tokens: whether they are those of the tokens of one sequence, and given back as (1, tokens, width).
+        dtype: numpy's word for the numbers in the file.
         folder: where the file lies; empty takes `vectors` in the folder of all caches.
 
     Raises:
@@ -63,11 +66,11 @@ def open_or_encode(
     """
 
     def write(file: IO[bytes]) -> None:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (int(sizes.sum()), width)}
+        header = {"descr": dtype, "fortran_order": False, "shape": (int(sizes.sum()), width)}
         np.lib.format.write_array_header_1_0(file, header)
         count = 0
         for part in parts:
-            file.write(np.ascontiguousarray(part, dtype="<f4").tobytes())
+            file.write(np.ascontiguousarray(part, dtype=dtype).tobytes())
             count += len(part)
         if count != sizes.sum():
             raise ValueError(f"expected {sizes.sum()} vectors, found {count}")

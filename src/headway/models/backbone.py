@@ -20,6 +20,7 @@ from headway.errors import ModelError, RecipeError
 from headway.models import heads
 from headway.models.adapters import add_adapter
 from headway.models.dropout import use_fast_dropout
+from headway.models.entrance import enter_above
 from headway.models.estimators import is_estimator
 from headway.models.folder_checks import Weights, check_folder
 from headway.models.freezing import freeze
@@ -138,6 +139,9 @@ class Backbone:
             keep_layers(loaded.model, number=options.num_hidden_layers)
         reinitialize(loaded.model, number=options.reinit_layers)
         freeze(body, how=options.freeze, new_parameters={name.removeprefix(prefix) for name in new})
+        if options.cache_frozen:
+            _check_what_is_above(options, num_layers=body.config.num_hidden_layers)
+            enter_above(body, number=int(options.freeze))
         if options.adapter is not None:
             # The head above the body, and a pooler in it that no one pretrained.
             fresh = [name for name in new if name.startswith(prefix)] if body is not loaded.model else []
@@ -281,6 +285,21 @@ def _check_head(options: ModelOptions, kind: str, *, num_layers: int) -> None:
         )
     if options.pooling_layers > num_layers:
         raise RecipeError(f"model.pooling_layers is {options.pooling_layers}, but the model has {num_layers} layers.")
+
+
+def _check_what_is_above(options: ModelOptions, *, num_layers: int) -> None:
+    """Complain of options that look below the output of the last frozen layer, where only that is kept."""
+    above = num_layers - int(options.freeze)
+    if options.reinit_layers > above:
+        raise RecipeError(
+            f"model.reinit_layers is {options.reinit_layers}, but only {above} layers stand above the frozen ones, "
+            "whose output model.cache_frozen keeps. Draw fewer layers anew, or freeze fewer."
+        )
+    if options.pooling_layers > above + 1:
+        raise RecipeError(
+            f"model.pooling_layers is {options.pooling_layers}, but model.cache_frozen keeps the output of the "
+            f"last frozen layer only, and {above} stand above it. Set it to {above + 1} or less, or freeze fewer."
+        )
 
 
 def _say_what_is_new(model: nn.Module, new: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 With ``freeze: n`` dropout stays on in the frozen layers: the layers above are then trained on the same noisy inputs as
 in ordinary fine-tuning, and n only decides what moves. With ``freeze: all`` the backbone is a fixed function, so it
 runs as in prediction, without dropout: the head learns from the very vectors it will be given later, and those may be
-computed once and kept.
+computed once and kept. `headway.models.entrance` does the same with some layers frozen, where the recipe asks for it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def freeze(base: Any, *, how: str | int, new_parameters: Collection[str] = ()) -
     if how == "all":
         for name, parameter in base.named_parameters():
             parameter.requires_grad_(name in new_parameters)
-        base.register_forward_pre_hook(_stay_in_prediction)
+        base.register_forward_pre_hook(stay_in_prediction)
         return
     for part in _bottom(base, int(how)):
         part.requires_grad_(False)
@@ -99,6 +99,6 @@ def _bottom(base: Any, number: int) -> list[nn.Module]:
     return [module for part in parts[: number + 1] for module in part]
 
 
-def _stay_in_prediction(module: nn.Module, inputs: Any) -> None:
+def stay_in_prediction(module: nn.Module, inputs: Any) -> None:
     """Undo ``train()``, which the loop calls on the whole model, for a body that is not trained."""
     module.eval()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from headway.importing import Choice
 from headway.types import Options
@@ -51,6 +51,10 @@ class ModelOptions(Options):
     freeze: Literal["none", "all"] | Annotated[int, Field(strict=True, ge=0)] = "none"
     """Which pretrained weights stay as they are: `none`, `all`, or a number n: the embeddings and first n layers."""
 
+    cache_frozen: bool = False
+    """With `freeze: n`, compute what the frozen layers say of each row once, without dropout in them, and train the
+    layers above from there. The vectors of all tokens are kept in the cache."""
+
     num_hidden_layers: int | None = Field(default=None, ge=1)
     """Keep so many of the layers, evenly spread from the first to the last, for a smaller and faster model; empty keeps
     all. Best under a teacher (`optimization.distillation`)."""
@@ -88,6 +92,15 @@ class ModelOptions(Options):
 
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Leave it off unless you have read that code."""
+
+    @model_validator(mode="after")
+    def _caches_what_is_frozen(self) -> Self:
+        if self.cache_frozen and (isinstance(self.freeze, str) or self.freeze < 1):
+            raise ValueError(
+                f"cache_frozen keeps what the lowest layers say, and freeze is {self.freeze!r}; set freeze to the "
+                "number of these layers, 1 or more (with 'all' under a head of its own, encode_once keeps it)"
+            )
+        return self
 
     @property
     def asks_once(self) -> bool:

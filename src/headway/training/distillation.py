@@ -7,7 +7,7 @@ its criterion to (texts, words, starts and ends of answers, choices) is what is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from headway.errors import RecipeError
 from headway.models.losses import IGNORED
 from headway.tasks.base import Task
 from headway.training.options import Distillation
-from headway.types import Batch, Criterion
+from headway.types import ACTIVATIONS, Batch, Criterion
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Teacher:
     def beside(self, criterion: Criterion, batch: Batch) -> Criterion:
         """Return a criterion for one loss of this batch: ``criterion`` and the distance to the teacher, weighted."""
         said: list[Tensor] = []
+        # Those of the student's layers: a teacher has its own.
+        batch = replace(batch, inputs={name: one for name, one in batch.inputs.items() if name != ACTIVATIONS})
 
         def take_down(logits: Tensor, targets: Tensor) -> Tensor:
             said.append(logits)

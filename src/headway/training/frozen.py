@@ -1,33 +1,38 @@
-"""A frozen backbone says the same of a row each time, so it is asked once, and the head learns from its answers.
+"""What is frozen says the same of a row each time, so it is asked once, and what stands above learns from its answers.
 
-Only where nothing below the head moves: `model.freeze: all`, a head of its own, and a pooling without weights.
+That is the backbone, where nothing below the head moves (`model.freeze: all`, a head of its own, and a pooling without
+weights), or its lowest layers (`model.cache_frozen`).
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from headway.data.batching import sorted_batches
+from headway.data.batching import pad, sorted_batches
 from headway.data.cache_files import cache_folder, cache_key
 from headway.data.token_cache import TokenCache
 from headway.data.vector_cache import is_encoded, open_or_encode
 from headway.inference import Inference
+from headway.models.entrance import body_of, without_top
 from headway.models.heads import OF_TOKENS, HeadedModel
-from headway.models.windows import WindowedModel
+from headway.models.windows import TOKENS_PER_SLICE, WindowedModel
+from headway.types import Features
 
 logger = logging.getLogger(__name__)
 
-FEATURES_PER_CHUNK = 1024
-"""Features that are sorted by length and encoded together, before their vectors are written in order."""
+TOKENS_PER_CHUNK = 131_072
+"""Tokens of the features that are sorted by length and encoded together, before their vectors are written in order."""
 
 
 def frozen_part(model: nn.Module) -> HeadedModel | None:
@@ -39,6 +44,18 @@ def frozen_part(model: nn.Module) -> HeadedModel | None:
     return headed
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What is asked once, and how it answers."""
+
+    ask: Callable[..., Tensor]
+    """From the tokenizer's tensors to vectors (sequences, width), or (sequences, tokens, width)."""
+    width: int
+    of_tokens: bool
+    content: dict[str, str]
+    """What decides the vectors beside weights and precision."""
+
+
 def encode_once(
     features: dict[str, TokenCache],
     inference: Inference,
@@ -46,6 +63,7 @@ def encode_once(
     weights: str,
     bf16: bool,
     stop_check: Callable[[], None],
+    num_frozen: int | None = None,
 ) -> dict[str, TokenCache]:
     """Return the features of every split with their vectors, computed now or found in the cache.
 
@@ -53,76 +71,124 @@ def encode_once(
 
     Args:
         features: by split.
-        inference: with a model whose backbone is frozen.
+        inference: with a model whose backbone is frozen, or its lowest layers.
         weights: what tells this backbone from any other one.
         bf16: compute those of the training rows in bfloat16, as training would; all others are in float32, so that
             a split is scored with the numbers that prediction gives.
         stop_check: called before each batch; raises where the process was asked to stop.
+        num_frozen: so many of the lowest layers are frozen, and what they say of each token is kept; None: all are.
     """
-    model = frozen_part(inference.model)
-    if model is None:
+    source = _of_backbone(inference.model) if num_frozen is None else _of_layers(inference.model, num_frozen)
+    if source is None:
         logger.info(
             "The backbone is frozen, but computed anew at each step. With model.head: linear (or mlp, or your own) and "
             "a pooling without weights, each row would be encoded once."
         )
         return features
-    width, of_tokens = model.width, model.kind in OF_TOKENS
-    device = next(model.parameters()).device
+    device = next(inference.model.parameters()).device
     is_low = {name: bf16 and name == "train" for name in features}
+    # Those of all tokens take room, and the linear maps of the layer above round them to bfloat16 anyway.
+    dtypes = {name: "<i2" if is_low[name] and num_frozen is not None else "<f4" for name in features}
     sizes = {
-        name: np.asarray(some.lengths if of_tokens else some.num_pieces, dtype=np.int64)
+        name: np.asarray(some.lengths if source.of_tokens else some.num_pieces, dtype=np.int64)
         for name, some in features.items()
     }
     keys = {
-        name: _key(some, model, weights=weights, device=device, is_low=is_low[name]) for name, some in features.items()
+        name: _key(some, source, weights=weights, device=device, is_low=is_low[name]) for name, some in features.items()
     }
     missing = [name for name, some in features.items() if not is_encoded(some.name, keys[name])]
-    has_room = not missing or _has_room(4 * width * sum(int(sizes[name].sum()) for name in missing))
+    needed = sum(np.dtype(dtypes[name]).itemsize * source.width * int(sizes[name].sum()) for name in missing)
+    has_room = not missing or _has_room(needed)
     found = dict(features)
     for name, some in features.items():
         if name in missing and not has_room:
             continue
-        parts = _encode(some, model, inference, device=device, bf16=is_low[name], stop_check=stop_check)
-        vectors = open_or_encode(some.name, keys[name], parts, sizes=sizes[name], width=width, of_tokens=of_tokens)
-        found[name] = some.with_vectors(vectors)
+        vectors = open_or_encode(
+            some.name,
+            keys[name],
+            _encode(
+                some, source, inference, device=device, bf16=is_low[name], dtype=dtypes[name], stop_check=stop_check
+            ),
+            sizes=sizes[name],
+            width=source.width,
+            of_tokens=source.of_tokens and num_frozen is None,
+            dtype=dtypes[name],
+        )
+        found[name] = some.with_vectors(vectors) if num_frozen is None else some.with_activations(vectors)
     return found
 
 
-def _key(features: TokenCache, model: HeadedModel, *, weights: str, device: torch.device, is_low: bool) -> str:
+def _of_backbone(model: nn.Module) -> _Source | None:
+    headed = frozen_part(model)
+    if headed is None:
+        return None
+    of_tokens = headed.kind in OF_TOKENS
+    return _Source(headed.vectors, headed.width, of_tokens, {
+        "kind": "token" if of_tokens else "sequence",
+        "pooling": headed.pooling.how,
+        "layers": str(headed.pooling_layers),
+    })  # fmt: skip
+
+
+def _of_layers(model: nn.Module, number: int) -> _Source:
+    body = body_of(model)
+
+    def ask(**inputs: Tensor) -> Tensor:
+        with without_top(body, number=number):
+            hidden: Tensor = body(**inputs).last_hidden_state
+        return hidden
+
+    return _Source(ask, body.config.hidden_size, True, {"kind": "activations", "layers": str(number)})
+
+
+def _key(features: TokenCache, source: _Source, *, weights: str, device: torch.device, is_low: bool) -> str:
     return cache_key(
-        tokens=features.name, weights=weights, pooling=model.pooling.how, layers=str(model.pooling_layers),
-        kind="token" if model.kind in OF_TOKENS else "sequence", precision="bf16" if is_low else "float32",
+        **source.content, tokens=features.name, weights=weights, precision="bf16" if is_low else "float32",
         device=device.type, torch=version("torch"), transformers=version("transformers"),
     )  # fmt: skip
 
 
 def _encode(
     features: TokenCache,
-    model: HeadedModel,
+    source: _Source,
     inference: Inference,
     *,
     device: torch.device,
     bf16: bool,
+    dtype: str,
     stop_check: Callable[[], None],
-) -> Iterator[NDArray[np.float32]]:
+) -> Iterator[NDArray[Any]]:
     """Return arrays (vectors, width) in the order of the features."""
-    logger.info("The backbone is frozen: %s features are encoded once.", f"{len(features):,}")
-    model.eval()
-    for start in range(0, len(features), FEATURES_PER_CHUNK):
-        chunk: Sequence[Any] = features[start : start + FEATURES_PER_CHUNK]
-        encoded: dict[int, NDArray[np.float32]] = {}
+    logger.info("What is frozen does not change: %s features are encoded once.", f"{len(features):,}")
+    inference.model.eval()
+    ends = np.flatnonzero(np.diff(features.lengths.cumsum() // TOKENS_PER_CHUNK)) + 1
+    for start, end in itertools.pairwise([0, *ends.tolist(), len(features)]):
+        chunk: Sequence[Features] = features[start:end]
+        encoded: dict[int, NDArray[Any]] = {}
         for numbers in sorted_batches([one.length for one in chunk], batch_size=inference.batch_size):
             stop_check()
-            batch = inference.task.collate([chunk[number] for number in numbers], inference.tokenizer).to(device)
-            inputs = {name: tensor for name, tensor in batch.inputs.items() if name != "num_windows"}
+            some = [chunk[number] for number in numbers]
+            inputs = {name: tensor.to(device) for name, tensor in pad(some, inference.tokenizer).items()}
+            inputs.pop("num_windows", None)
             with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                vectors = model.vectors(**inputs).float().cpu().numpy()
-            if model.kind in OF_TOKENS:
-                parts = [vectors[place, : chunk[number].length] for place, number in enumerate(numbers)]
-            else:
-                parts = np.split(vectors, np.cumsum(batch.sizes)[:-1])
-            encoded.update(zip(numbers, parts, strict=True))
+                vectors = torch.cat([source.ask(**part) for part in _slices(inputs)])
+            numbers_of = vectors.bfloat16().view(torch.int16) if dtype == "<i2" else vectors.float()
+            parts = iter(numbers_of.cpu().numpy())  # one a sequence
+            for number, one in zip(numbers, some, strict=True):
+                pieces = list(itertools.islice(parts, one.num_pieces))
+                if source.of_tokens:
+                    sizes = one.pieces or (one.length,)
+                    pieces = [piece[:size] for piece, size in zip(pieces, sizes, strict=True)]
+                encoded[number] = np.concatenate(pieces) if source.of_tokens else np.stack(pieces)
         yield np.concatenate([encoded[number] for number in range(len(chunk))])
+
+
+def _slices(inputs: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Return the sequences a few at a time, for a text may be many windows."""
+    num_sequences, num_tokens = next(iter(inputs.values())).shape
+    size = max(1, TOKENS_PER_SLICE // num_tokens)
+    for start in range(0, num_sequences, size):
+        yield {name: tensor[start : start + size] for name, tensor in inputs.items()}
 
 
 def _has_room(needed: int) -> bool:
@@ -130,7 +196,7 @@ def _has_room(needed: int) -> bool:
     free = shutil.disk_usage(folder).free
     if needed > free / 2:
         logger.warning(
-            "The vectors of the frozen backbone need %.1f MB and %s has %.1f MB free, so they are computed anew each "
+            "The vectors of what is frozen need %.1f MB and %s has %.1f MB free, so they are computed anew each "
             "epoch. Set HEADWAY_CACHE to a folder with more room.",
             *(needed / 1e6, folder, free / 1e6),
         )
