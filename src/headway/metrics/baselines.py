@@ -1,7 +1,8 @@
 """What the same data give without a transformer: the most frequent answer, and word counts under a linear model.
 
 A task asks for them beside its own predictions, so the report opens with the gain. All return probabilities in label
-order (or numbers), which the caller decodes as it decodes the model's.
+order (or numbers), which the caller decodes as it decodes the model's. scikit-learn is imported where it
+is used.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, Ridge
 
 from headway.metrics.classification import label_ids, label_matrix
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 MAX_FEATURES = 50_000
 """Words and word pairs that are counted, the most frequent in train."""
@@ -122,6 +123,8 @@ def tfidf_ridge(
 
     Where the texts hold no words the answer is that of `mean`. Arguments are those of `tfidf_logistic_regression`.
     """
+    from sklearn.linear_model import Ridge
+
     chosen = _sample(len(train_texts), seed)
     features = _features([train_texts[row] for row in chosen], texts)
     if features is None:
@@ -138,6 +141,9 @@ def tfidf_vectors(known: Sequence[str], *sides: Sequence[str]) -> tuple[sparse.c
         known: the texts whose words, and how many texts hold each, are counted.
         sides: the texts that become vectors; one without a known word becomes 0.
     """
+    from scipy import sparse
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=MAX_FEATURES, token_pattern=r"(?u)\b\w+\b")
     analyze = vectorizer.build_analyzer()
     if not any(analyze(text) for text in known):
@@ -159,6 +165,9 @@ def _features(train: Sequence[Text], texts: Sequence[Text]) -> tuple[sparse.csr_
     A pair becomes the product and the distance of its two vectors, and their cosine: what the texts share, where
     they differ, and how much.
     """
+    from scipy import sparse
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     # Words of one letter count too: "I", "a", "5", and every word of some languages.
     vectorizer = TfidfVectorizer(
         ngram_range=(1, 2), sublinear_tf=True, max_features=MAX_FEATURES, token_pattern=r"(?u)\b\w+\b"
@@ -194,6 +203,9 @@ def _logistic(
     Of scikit-learn's solvers ``sag`` is the fastest here by far: 1.1 s against 9.8 s of the default on BANKING77
     (10,003 rows, 77 labels, 2 cores), at the same accuracy.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(C=INVERSE_REGULARIZATION, solver="sag", max_iter=100, tol=1e-3, random_state=seed)
     with warnings.catch_warnings():
         # A hundred passes bring a baseline close enough; the last digit of its weights is of no use to anyone.

@@ -2,6 +2,8 @@
 
 Called by a task with decoded predictions. All averages over labels run over the labels that occur in gold or among
 the predictions: a label of the task that this split neither holds nor provokes says nothing of the model.
+
+scikit-learn is imported where something is scored: it takes half a second, which who predicts or checks need not wait.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import metrics
 
 from headway.errors import DataError, did_you_mean
 
@@ -44,6 +45,8 @@ def single_label(
     Raises:
         DataError: a label is not among ``labels``.
     """
+    from sklearn import metrics
+
     # Integers, not names: scikit-learn sorts and compares them twenty times faster.
     gold_ids, predicted_ids = label_ids(gold, labels), label_ids(predicted, labels)
     if not len(gold_ids):
@@ -83,6 +86,8 @@ def multi_label(
     A quotient without denominator counts as 0. Arguments and errors are those of `single_label`, with a collection
     of labels for each row.
     """
+    from sklearn import metrics
+
     is_gold, is_predicted = label_matrix(gold, labels), label_matrix(predicted, labels)
     if not len(is_gold):
         return {}
@@ -109,6 +114,8 @@ def details_single_label(
     ``reliability`` compares the probability of the predicted label with how often it is right; left out without
     probabilities.
     """
+    from sklearn import metrics
+
     gold_ids, predicted_ids = label_ids(gold, labels), label_ids(predicted, labels)
     if not len(gold_ids):
         return {}
@@ -230,6 +237,8 @@ def divide(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
 
 def _roc_auc(is_gold: NDArray[np.bool_], scores: NDArray[np.floating]) -> dict[str, float]:
     """Return the mean area over the columns that have both kinds of rows, or nothing."""
+    from sklearn import metrics
+
     both = np.flatnonzero(is_gold.any(axis=0) & ~is_gold.all(axis=0))
     if not len(both):
         return {}

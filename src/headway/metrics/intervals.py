@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from headway.metrics.classification import divide, gold_matrix, label_ids, label_matrix
 
@@ -77,6 +76,8 @@ def across_seeds(values: Sequence[float], *, confidence: float = 0.95) -> dict[s
     Raises:
         ValueError: there are no values.
     """
+    from scipy import stats
+
     if not values:
         raise ValueError("across_seeds needs at least one value, found none.")
     mean, n = float(np.mean(values)), len(values)

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from sklearn import metrics
 
 NUM_POINTS = 1000
 """Most points of the scatter diagram that a report carries."""
@@ -23,6 +21,10 @@ def regression(gold: Sequence[float], predicted: Sequence[float]) -> dict[str, f
     - ``mse``, ``mae``: mean squared and mean absolute distance; lower is better.
     - ``r2``: share of gold's variance that is explained; 0 where gold is constant, negative below the mean's own.
     """
+    # As in `headway.metrics.classification`.
+    from scipy import stats
+    from sklearn import metrics
+
     true, said = np.asarray(gold, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     if not len(true):
         return {}

@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from seqeval.metrics.v1 import precision_recall_fscore_support
-from seqeval.scheme import IOB2
 
 from headway.metrics.classification import divide
 
@@ -108,6 +106,9 @@ def evaluate_tags(counts: Counts) -> Callable[[NDArray[np.int64]], dict[str, flo
 
 def strict_scores(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, float]:
     """Return the scores of `evaluate_entities` for tags in IOB2, by seqeval in strict mode."""
+    from seqeval.metrics.v1 import precision_recall_fscore_support
+    from seqeval.scheme import IOB2
+
     true, said = [list(tags) for tags in gold], [list(tags) for tags in predicted]
     scores: dict[str, float] = {}
     if not any(tag.startswith("B-") for tags in (*true, *said) for tag in tags):

@@ -9,12 +9,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.utils.tensorboard import SummaryWriter
 
 from headway.errors import RecipeError, StoppedError, did_you_mean
 from headway.models.freezing import parts_of
@@ -22,6 +21,9 @@ from headway.training.checkpoint import WholeCheckpointIO, best_path, prune, res
 from headway.training.module import TrainingModule
 from headway.training.options import TrainingOptions
 from headway.training.stopping import StopRequest
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +105,8 @@ class History(StepCallback):
         self._start_step, self._last_line = start_step, 0.0
         self._has_failed = False
         self._writer: SummaryWriter | None = None
+        from torch.utils.tensorboard import SummaryWriter
+
         with self._never_stopping():
             _trim(path, start_step)
             self._writer = SummaryWriter(str(tensorboard), purge_step=start_step + 1 if start_step else None)
