@@ -8,6 +8,7 @@ from torch import nn
 from headway.errors import ModelError, RecipeError
 from headway.models import backbone as module
 from headway.models.backbone import load_backbone
+from headway.models.dropout import FastDropout
 from headway.models.location import Location
 from headway.models.options import ModelOptions
 
@@ -138,7 +139,7 @@ def test_a_body_that_is_not_whole_is_refused(tiny_folder, change, message):
 @pytest.mark.parametrize("family", ["bert", "distilbert", "modernbert", "deberta-v2", "t5"])
 def test_dropout_is_set_everywhere_but_in_the_attention(tiny_folders, family, head):
     model = build(tiny_folders(family), dropout=0.37, head=head).model
-    rates = {name: one.p for name, one in model.named_modules() if isinstance(one, nn.Dropout)}
+    rates = {name: one.p for name, one in model.named_modules() if isinstance(one, nn.Dropout | FastDropout)}
     outside = {rate for name, rate in rates.items() if "attn" not in name and "attention" not in name.lower()}
     assert outside == {0.37}
 

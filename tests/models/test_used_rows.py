@@ -37,7 +37,8 @@ def inputs(ids: Any = USED) -> dict[str, Tensor]:
 
 
 def steps(model: Any, number: int = 5, optimizer: Any = torch.optim.AdamW) -> None:
-    chosen = optimizer(model.parameters(), lr=1e-2, **({"weight_decay": 0.0} if optimizer is torch.optim.AdamW else {}))
+    given = {"weight_decay": 0.0, "fused": True} if optimizer is torch.optim.AdamW else {}
+    chosen = optimizer(model.parameters(), lr=1e-2, **given)
     for _ in range(number):
         nn.functional.cross_entropy(model(**inputs()).logits, torch.tensor([0, 1, 0, 1])).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

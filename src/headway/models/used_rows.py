@@ -39,22 +39,27 @@ class UsedRows(nn.Module):
         # Made anew from the pretrained weights by a run that is resumed: none of a checkpoint's.
         for name, tensor in (("used", numbers), ("places", places), ("weight", weight)):
             self.register_buffer(name, tensor, persistent=False)
-        self._seen: tuple[int, int] | None = None
+        self._is_behind = True
+        self.register_load_state_dict_post_hook(lambda module, _: module._fall_behind())
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the embeddings (..., width) of the words ``input`` (...)."""
         if torch.is_grad_enabled():
+            self._fall_behind()
             return functional.embedding(self.places[input], self.rows, self.padding_place)
         self.update()
         return functional.embedding(input, self.weight)
 
     def update(self) -> None:
-        """Write the trained rows into the whole table, if they have changed since."""
-        now = (self.rows._version, self.rows.data_ptr())
-        if now != self._seen:
+        """Write the trained rows into the whole table, if they were trained or loaded since."""
+        if self._is_behind:
             with torch.no_grad():
                 self.weight.index_copy_(0, self.used, self.rows.detach())
-            self._seen = now
+            self._is_behind = False
+
+    def _fall_behind(self) -> None:
+        # The version that torch counts would not tell: fused optimizers do not raise it.
+        self._is_behind = True
 
 
 @contextlib.contextmanager
