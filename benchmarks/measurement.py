@@ -180,10 +180,14 @@ def with_headway(job: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]
 
     import torch
 
-    from headway.recipe import Recipe
-    from headway.train import train
-    from headway.training.fit import precision
-    from headway.training.module import TrainingModule
+    from headway.importing import many_imports
+
+    # As the command does.
+    with many_imports():
+        from headway.recipe import Recipe
+        from headway.train import train
+        from headway.training.fit import precision
+        from headway.training.module import TrainingModule
 
     clock = Clock(job["started"])
     _watch_steps(TrainingModule, clock)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from headway.errors import ModelError, RecipeError
-from headway.importing import Choice, find_user_code, load_class
+from headway.importing import Choice, find_user_code, load_class, many_imports
 
 KNOWN = {"counter": "collections.Counter", "ordered": "collections.OrderedDict"}
 
@@ -165,3 +166,25 @@ def test_a_class_that_refuses_its_values(own: type) -> None:
         Choice(name="own_things.Sized").create(own, known={}, option="o", given={})
     with pytest.raises(ModelError, match=r"^no$"):
         Choice(name="own_things.Refusing").create(own, known={}, option="o", given={})
+
+
+def test_many_imports_hold_the_collector_back_and_let_it_go() -> None:
+    frozen = gc.get_freeze_count()
+    try:
+        with pytest.raises(ImportError), many_imports():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > frozen
+    finally:
+        gc.unfreeze()
+
+
+def test_a_collector_that_is_off_stays_off() -> None:
+    gc.disable()
+    try:
+        with many_imports():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +19,26 @@ from headway.errors import HeadwayError, RecipeError, did_you_mean
 from headway.types import Options
 
 Made = TypeVar("Made")
+
+
+@contextlib.contextmanager
+def many_imports() -> Iterator[None]:
+    """Hold back Python's garbage collector while much is imported, and spare it what was imported for good.
+
+    Imports make a million objects and hardly any garbage, and the collector would look through all of them again and
+    again: for `headway train` more than a second. It is for processes of our own: what is alive now is never looked at
+    again, so a cycle among it would stay (``gc.freeze``).
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def find_user_code(*folders: Path) -> None:

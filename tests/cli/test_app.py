@@ -26,6 +26,15 @@ def test_help_imports_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
+def test_training_imports_nothing_that_only_scores_and_reports_need() -> None:
+    code = (
+        "import sys; import headway.train; late = {'sklearn', 'seqeval', 'pandas', 'datasets', 'tensorboard', 'skops', "
+        "'syntok'} & set(sys.modules); sys.exit(', '.join(late))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_hyphens_are_taken_for_underscores(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "nowhere", "--output-dir", "x"]) == 2
     assert "There is no recipe 'nowhere'" in capsys.readouterr().err

@@ -132,6 +132,19 @@ def test_a_tensor_that_is_not_a_number_is_named(tmp_path, value):
         check_finite({"good": torch.ones(2), "bad.weight": torch.tensor([1.0, value])}, where=tmp_path)
 
 
+def test_large_numbers_whose_sum_is_infinite_are_numbers(tmp_path):
+    check_finite({"large": torch.full((4,), 3e38)}, where=tmp_path)
+
+
+def test_a_tokenizer_is_the_same_before_and_after_its_first_text(tiny_folder, edit_json):
+    shipped = {"max_length": 8, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
+    edit_json(tiny_folder / "tokenizer.json", truncation=shipped)
+    tokenizer = load_tokenizer(tiny_folder, config=load_config(tiny_folder))
+    before = tokenizer.backend_tokenizer.to_str()
+    tokenizer("a text", truncation=False)
+    assert tokenizer.backend_tokenizer.to_str() == before
+
+
 def calls_in(path):
     """Yield the dotted name, the keywords and the place of each call in a source file."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -25,10 +25,13 @@ def check(
         overrides: Options of the recipe.
         json_: Print one JSON object on standard output.
     """
-    from headway.errors import DataError
-    from headway.models.backbone import load_backbone
-    from headway.preparation import check_recipe
-    from headway.recipe import Recipe, parse_overrides
+    from headway.importing import many_imports
+
+    with many_imports():
+        from headway.errors import DataError
+        from headway.models.backbone import load_backbone
+        from headway.preparation import check_recipe
+        from headway.recipe import Recipe, parse_overrides
 
     loaded = Recipe.load(recipe, parse_overrides(overrides))
     try:

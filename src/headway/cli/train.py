@@ -35,7 +35,10 @@ def train(
         plan: Print steps, tokens, tokens lost, memory and time, and train nothing.
         json_: Print one JSON object on standard output.
     """
-    from headway.recipe import Recipe, parse_overrides
+    from headway.importing import many_imports
+
+    with many_imports():
+        from headway.recipe import Recipe, parse_overrides
 
     loaded = Recipe.load(recipe, parse_overrides(overrides))
     folder = output_dir or loaded.output_dir or str(Path("runs") / Path(recipe).stem)
@@ -46,9 +49,10 @@ def train(
         planned = make_plan(loaded)
         print(json.dumps(planned) if json_ else describe(planned))
         return
-    from headway.report import predict_command, write_pages
-    from headway.run_dir import RunDir
-    from headway.train import train as run
+    with many_imports():
+        from headway.report import predict_command, write_pages
+        from headway.run_dir import RunDir
+        from headway.train import train as run
 
     metrics = run(loaded, output_dir=folder, resume=resume, overwrite=overwrite)
     beside = {name: RunDir(folder).task(name).path for name in metrics.get("tasks", {})}

@@ -67,6 +67,10 @@ def load_tokenizer(folder: Path, *, config: Any, trust_remote_code: bool = False
         )
     if not tokenizer.is_fast:
         raise ModelError(f"{folder} has no fast tokenizer (tokenizer.json), which headway needs for offsets and speed.")
+    # Some folders ship these, and the first text tokenised without them takes them away: the same tokenizer would then
+    # look like another one, and what is cached under its content would not be found.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     rows = config.get_text_config().vocab_size
     if len(tokenizer) > rows:
         raise ModelError(
@@ -140,7 +144,8 @@ def check_finite(tensors: Mapping[str, Tensor], *, where: Path) -> None:
         ModelError: naming the tensor.
     """
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        # The sum tells of either, too, and much faster; of very large numbers it may itself be no number.
+        if tensor.is_floating_point() and not bool(tensor.sum().isfinite()) and not bool(tensor.isfinite().all()):
             raise ModelError(f"{where}: the tensor {name!r} holds NaN or infinity. The weights are damaged.")
 
 
