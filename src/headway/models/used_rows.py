@@ -40,7 +40,7 @@ class UsedRows(nn.Module):
         for name, tensor in (("used", numbers), ("places", places), ("weight", weight)):
             self.register_buffer(name, tensor, persistent=False)
         self._is_behind = True
-        self.register_load_state_dict_post_hook(lambda module, _: module._fall_behind())
+        self.register_load_state_dict_post_hook(lambda module, _: module._fall_behind())  # type: ignore[no-untyped-call]
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the embeddings (..., width) of the words ``input`` (...)."""
