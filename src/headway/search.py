@@ -73,7 +73,7 @@ class Embedder:
             model: a run directory of sentence-embeddings, or what ``model.model_name_or_path`` of a recipe may name.
             pooling: of a pretrained model; empty takes ``mean``. A run has its own.
             max_length: tokens of a text that a pretrained model sees. A run has its own.
-            batch_size: texts the model sees at once; it never changes a result.
+            batch_size: texts of 32 tokens that the model sees at once; it never changes a result.
             device: where to compute; empty takes CUDA where there is one.
 
         Raises:
@@ -239,7 +239,7 @@ class Index:
 
         Args:
             model: where it lies now, if it was moved; empty takes the place that it had.
-            batch_size: texts the model sees at once.
+            batch_size: texts of 32 tokens that the model sees at once.
             device: where to compute.
 
         Raises:

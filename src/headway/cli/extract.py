@@ -41,7 +41,7 @@ def extract(
         data: A file of raw texts in any format; a .txt file holds one a line.
         threshold: The least probability of a relation that is shown.
         max_distance: The most words between two entities that are looked at together.
-        batch_size: Rows a model sees at once; it never changes a result.
+        batch_size: Rows of 32 tokens that a model sees at once; it never changes a result.
         allow_user_code: Import the classes of your own that a run names.
         json_: Print one JSON object for each text: text, entities, triples.
     """

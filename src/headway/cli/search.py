@@ -43,7 +43,7 @@ def index(
         column: The column of the file that holds the texts; empty takes `text`.
         pooling: Of a pretrained model; empty takes the mean of its tokens.
         max_length: Tokens of a text that a pretrained model sees.
-        batch_size: Texts the model sees at once; it never changes a result.
+        batch_size: Texts of 32 tokens that the model sees at once; it never changes a result.
         json_: Print one JSON object on standard output.
     """
     from headway.recipe import parse_overrides
@@ -86,7 +86,7 @@ def query(
         column: The column of the file that holds the texts; empty takes `text`.
         engine: `numpy`, or `faiss` where it is installed; both find the same.
         model: Where the model that made the index lies now, if it was moved.
-        batch_size: Texts the model sees at once; it never changes a result.
+        batch_size: Texts of 32 tokens that the model sees at once; it never changes a result.
         json_: Print one JSON object on standard output.
     """
     from headway.errors import RecipeError
