@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from headway.data.batching import pad, sorted_batches
+from headway.data.batching import sorted_batches
 from headway.data.cache_files import cache_folder, cache_key
 from headway.data.token_cache import TokenCache
 from headway.data.vector_cache import is_encoded, open_or_encode
@@ -168,8 +168,8 @@ def _encode(
         for numbers in sorted_batches([one.length for one in chunk], batch_size=inference.batch_size):
             stop_check()
             some = [chunk[number] for number in numbers]
-            inputs = {name: tensor.to(device) for name, tensor in pad(some, inference.tokenizer).items()}
-            inputs.pop("num_windows", None)
+            batch = inference.task.collate(some, inference.tokenizer).to(device)
+            inputs = {name: one.flatten(0, -2) for name, one in batch.inputs.items() if name != "num_windows"}
             with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 vectors = torch.cat([source.ask(**part) for part in _slices(inputs)])
             numbers_of = vectors.bfloat16().view(torch.int16) if dtype == "<i2" else vectors.float()
