@@ -18,6 +18,7 @@ SHOWN_METRICS = {
     "rte": ("accuracy",),
     "snli": ("accuracy",),
     "qnli": ("accuracy",),
+    "imdb": ("accuracy",),
     "movie_reviews": ("accuracy",),
     "movie_reviews_windows": ("accuracy",),
     "conll2003": ("f1",),
