@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from headway.data.sentence_pairs import sentences_of
+from headway.segmentation import sentences_of
 
 SAMPLES = files("headway") / "samples"
 COLUMNS = {

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headway.data.sentence_pairs import sentences_of
 from headway.errors import RecipeError
 from headway.metrics.relations import relation_of
 from headway.predictor import Predictor
+from headway.segmentation import sentences_of
 from headway.tasks.relation_extraction import RelationExtraction
 from headway.types import Prediction, Row
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headway.data.sentence_pairs import joined, sentence_pairs, sentences_of
+from headway.data.sentence_pairs import joined, sentence_pairs
 from headway.data.table import Table
 from headway.errors import DataError
+from headway.segmentation import sentences_of
 
 NOUNS = ["bee", "hive", "queen", "frame", "swarm", "lime", "mite", "comb"]
 
@@ -20,26 +21,6 @@ def table(*texts: str) -> Table:
 
 def folded(text: str) -> str:
     return " ".join(text.casefold().split())
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Dr. Hill came at 5 p.m. on a Monday. He left.", ["Dr. Hill came at 5 p.m. on a Monday.", "He left."]),
-        ("It cost $3.50 (approx.). See Fig. 2 for more!", ["It cost $3.50 (approx.).", "See Fig. 2 for more!"]),
-        ('She cried "Stop!" and ran. Why?', ['She cried "Stop!" and ran.', "Why?"]),
-        ("No end", ["No end"]),
-        ("  ", []),
-        ("", []),
-    ],
-)
-def test_sentences(text: str, expected: list[str]) -> None:
-    assert sentences_of(text) == expected
-
-
-@given(st.text(max_size=200))
-def test_sentences_hold_every_character_but_blanks(text: str) -> None:
-    assert "".join("".join(sentences_of(text)).split()) == "".join(text.split())
 
 
 DOCUMENTS = st.lists(

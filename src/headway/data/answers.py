@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from headway.data.sentence_pairs import sentences_of
 from headway.errors import DataError
+from headway.segmentation import sentences_of
 
 MAX_SHOWN = 60
 

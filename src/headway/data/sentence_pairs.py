@@ -1,31 +1,18 @@
-"""From documents to the rows of core training: short ones joined, or pairs of sentences that follow, or do not.
-
-Sentences are found by syntok (MIT, pure Python, no downloads). Of four libraries tried on the Meditations (241,387
-characters) it took 0.2 s in 506 paragraphs and as much in one; pysbd took 1.0 s and 27 s, and cut at "e.g.";
-sentence-splitter found the same sentences under a licence (LGPL) of more duties; blingfire is compiled. syntok knows
-the full stops of Western scripts only.
-"""
+"""From documents to the rows of core training: short ones joined, or pairs of sentences that follow, or do not."""
 
 from __future__ import annotations
 
 import numpy as np
-import syntok.segmenter
 
 from headway.data.blocks import SEPARATOR
 from headway.data.table import Table
 from headway.errors import DataError
+from headway.segmentation import sentences_of
 
 IS_NEXT, IS_RANDOM = "0", "1"
 """The labels of a pair, in transformers' order: its head's first output says that the second text is the next."""
 
 MAX_DRAWS = 50
-
-
-def sentences_of(text: str) -> list[str]:
-    """Return the sentences of a text in their order; together they hold every character but the blanks between."""
-    starts = [sentence[0].offset for paragraph in syntok.segmenter.analyze(text) for sentence in paragraph if sentence]
-    bounds = zip([0, *starts[1:]], [*starts[1:], len(text)], strict=True)
-    return [sentence for first, last in bounds if (sentence := text[first:last].strip())]
 
 
 def joined(table: Table, *, num_characters: int) -> Table:

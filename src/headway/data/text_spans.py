@@ -15,11 +15,12 @@ import regex
 
 from headway.data.tag_schemes import Entity
 from headway.errors import DataError
+from headway.segmentation import UNSPACED
 
 WordSplit = Literal["whole", "parts"]
 
-_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
-_RUN = r"[[\w]--[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]]+"
+_UNSPACED = rf"{UNSPACED}\p{{M}}*"
+_RUN = rf"[[\w]--{UNSPACED}]+"
 _ENDING = r"['’](?i:s|d|m|re|ve|ll|t)\b"
 _PATTERNS = {
     "parts": regex.compile(rf"{_UNSPACED}|{_RUN}|\S", regex.V1),

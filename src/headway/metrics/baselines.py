@@ -81,7 +81,7 @@ def tfidf_logistic_regression(
         labels: all labels of the task, in its order.
         seed: fixes the order in which the solver visits the rows, and the sample of a very long train.
     """
-    chosen = _sample(len(train_texts), seed)
+    chosen = sample(len(train_texts), seed)
     ids = label_ids(train_labels, labels)[chosen]
     features = _features([train_texts[row] for row in chosen], texts)
     if features is None or len(np.unique(ids)) < 2:
@@ -104,7 +104,7 @@ def tfidf_one_vs_rest(
     A label that all or none of the training rows have gets 1 or 0. Arguments are those of
     `tfidf_logistic_regression`, with a collection of labels for each row.
     """
-    chosen = _sample(len(train_texts), seed)
+    chosen = sample(len(train_texts), seed)
     is_gold = label_matrix(train_labels, labels)[chosen]
     shares = is_gold.mean(axis=0) if len(is_gold) else np.zeros(len(labels))
     probabilities = np.tile(shares.astype(np.float64), (len(texts), 1))
@@ -125,7 +125,7 @@ def tfidf_ridge(
     """
     from sklearn.linear_model import Ridge
 
-    chosen = _sample(len(train_texts), seed)
+    chosen = sample(len(train_texts), seed)
     features = _features([train_texts[row] for row in chosen], texts)
     if features is None:
         return mean(train_values, len(texts))
@@ -152,7 +152,7 @@ def tfidf_vectors(known: Sequence[str], *sides: Sequence[str]) -> tuple[sparse.c
     return tuple(vectorizer.transform(side) for side in sides)
 
 
-def _sample(n: int, seed: int) -> NDArray[np.int64]:
+def sample(n: int, seed: int) -> NDArray[np.int64]:
     """Return the numbers of the rows to learn from, ascending."""
     if n <= MAX_TRAIN_ROWS:
         return np.arange(n)
