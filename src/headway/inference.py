@@ -22,6 +22,10 @@ from headway.tasks.base import Limits, Task
 from headway.types import Batch, Criterion, Features, Prediction, Row
 
 ROWS_PER_CHUNK = 2048
+GENERATED_ROWS_PER_CHUNK = 256
+"""Of a task that generates: each row takes long, and whoever waits wants to see the first ones."""
+GENERATION_FACTOR = 8
+"""How much larger a batch is where texts are generated: each token costs a pass over all weights, whatever the rows."""
 TOKENS_PER_CHUNK = 1_000_000
 SHOWN_ERRORS = 20
 
@@ -95,12 +99,13 @@ class Inference:
         chunk: list[Row] = []
         features: list[Features] = []
         tokens = 0
+        most = GENERATED_ROWS_PER_CHUNK if self.task.generates else ROWS_PER_CHUNK
         for row in rows:
             for one in self.task.encode(row, self.tokenizer, self.limits):
                 features.append(replace(one, row=len(chunk)))
                 tokens += one.length
             chunk.append(row)
-            if len(chunk) == ROWS_PER_CHUNK or tokens >= TOKENS_PER_CHUNK:
+            if len(chunk) == most or tokens >= TOKENS_PER_CHUNK:
                 yield from self._predict(features, chunk, loss=None, is_split=False)
                 chunk, features, tokens = [], [], 0
         if chunk:
@@ -127,16 +132,18 @@ class Inference:
         was_training = self.model.training
         # To set the mode of all parts costs much more than to look at it; a part may be in another one than the whole.
         is_training = any(module.training for module in self.model.modules())
+        factor = GENERATION_FACTOR if self.task.generates else 1
         if is_training:
             self.model.eval()
         try:
             with torch.inference_mode():
-                for numbers in sorted_batches(lengths, batch_size=self.batch_size):
+                for numbers in sorted_batches(lengths, batch_size=self.batch_size, factor=factor):
                     self.stop_check()
                     batch = self._collate([(number, features[number]) for number in numbers]).to(device)
                     outputs = in_float32(self.task.infer(self.model, batch))
                     if loss is not None and batch.targets:
-                        loss.add(self.task.loss(outputs, batch, loss.criterion), len(numbers))
+                        heard = in_float32(self.task.forward(self.model, batch)) if self.task.generates else outputs
+                        loss.add(self.task.loss(heard, batch, loss.criterion), len(numbers))
                     decoded = self.task.decode(
                         outputs, batch, [rows[one.row] for one in batch.features], self.tokenizer
                     )

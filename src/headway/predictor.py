@@ -126,7 +126,7 @@ class Predictor:
             DataError: it lacks a column, or one holds something of the wrong kind.
         """
         if isinstance(row, str):
-            row = {next(column.name for column in self.task.columns if column.kind == "text"): row}
+            row = {next(column.name for column in self.task.columns if column.kind in ("text", "passage")): row}
         return check_row(row, self.task.columns)
 
 

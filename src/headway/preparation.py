@@ -20,13 +20,14 @@ from headway.data.findings import Finding, Report, TokenLoss
 from headway.data.split import some_of_each, split
 from headway.data.table import Table
 from headway.data.token_cache import TokenCache, open_or_build
-from headway.errors import DataError, RecipeError
+from headway.errors import DataError, ModelError, RecipeError
 from headway.importing import Choice
 from headway.inference import encode_table
 from headway.models.backbone import Backbone
 from headway.models.estimators import is_estimator
 from headway.models.losses import build_loss
 from headway.models.prefix import check_room
+from headway.models.safe_loading import sha256_of_tokenizer
 from headway.models.windows import WindowedModel
 from headway.recipe import OF_EACH_TASK, Recipe
 from headway.tasks.base import Limits, Task
@@ -97,9 +98,14 @@ def prepare(
 
     Raises:
         DataError: rows do not fit the task; all of them are named at once, up to twenty.
+        ModelError: the tokenizer cannot serve the task.
         RecipeError: a metric of the user's own cannot be imported, or options do not suit the head.
     """
     recipe.task.own_metrics()
+    if not tokenizer.is_fast and not recipe.task.generates:
+        raise ModelError(
+            f"{recipe.model.model_name_or_path} has no fast tokenizer (tokenizer.json), which {recipe.task.type} needs."
+        )
     check_estimator(recipe.model, recipe.optimization, kind=recipe.task.model_kind, truncation=recipe.data.truncation)
     tables = {name: recipe.task.prepare(table, recipe.data.split_seed) for name, table in tables.items()}
     try:
@@ -144,7 +150,7 @@ def features_of(
     source = b"".join(file.read_bytes() for file in files)
     key = cache_key(
         rows=table.fingerprint,
-        tokenizer=hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        tokenizer=sha256_of_tokenizer(tokenizer),
         task=task.model_dump_json(exclude={"metrics"}),
         code=hashlib.sha256(source).hexdigest(),
         limits=limits.model_dump_json(),

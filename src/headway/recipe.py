@@ -26,6 +26,9 @@ TASKS = {
     "question-answering": "headway.tasks.question_answering.QuestionAnswering",
     "relation-extraction": "headway.tasks.relation_extraction.RelationExtraction",
     "pretraining": "headway.tasks.pretraining.Pretraining",
+    "summarization": "headway.tasks.summarization.Summarization",
+    "translation": "headway.tasks.translation.Translation",
+    "dialogue": "headway.tasks.dialogue.Dialogue",
 }
 
 # Names that users of other tools type, and what they are called here.
@@ -45,6 +48,9 @@ ALIASES = {
     "warmup": "optimization.warmup_ratio",
     "max_seq_length": "data.max_length",
     "max_len": "data.max_length",
+    "max_source_length": "data.max_length",
+    "max_target_length": "task.max_target_length",
+    "num_beams": "task.generation.num_beams",
     "train_file": "data.train",
     "validation_file": "data.validation",
     "test_file": "data.test",

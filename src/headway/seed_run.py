@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from headway.data.table import Table
 from headway.evaluate import Scored, prediction_lines, score, score_features
 from headway.files import read_json, sweep, write_json, write_text
 from headway.inference import Inference, LossMean
@@ -38,7 +39,8 @@ from headway.training.fit import Fitted, Paths, fit
 from headway.training.module import Learner, TrainingModule
 from headway.training.optimization import leaves_unmoved
 from headway.training.trial import check_optimization
-from headway.work import Ready, Work, stream_of
+from headway.types import Features
+from headway.work import Part, Ready, Work, stream_of
 
 logger = logging.getLogger(__name__)
 
@@ -223,7 +225,8 @@ def _validation_score(ready: Sequence[Ready]) -> Callable[[], dict[str, float]]:
     Of several tasks, the metrics of all but the recipe's own carry the task's name (``similarity.spearman``), the loss
     is the sum, and `MEAN` that of the main metrics, the negative ones of those that are better when lower.
     """
-    rows = {one.part.name: list(one.part.prepared.tables["validation"]) for one in _scored_parts(ready)}
+    chosen = ((one.part.name, *_some_rows(one.part, "validation")) for one in _scored_parts(ready))
+    some = {name: (features, list(table)) for name, features, table in chosen}
 
     def score_now() -> dict[str, float]:
         found: dict[str, float] = {}
@@ -231,8 +234,9 @@ def _validation_score(ready: Sequence[Ready]) -> Callable[[], dict[str, float]]:
         for one in _scored_parts(ready):
             name, task = one.part.name, one.part.prepared.task
             mean = LossMean(one.criterion)
-            predictions = one.inference.predict(one.part.prepared.features["validation"], rows[name], loss=mean)
-            scores = task.measure(predictions, rows[name])
+            features, rows = some[name]
+            predictions = one.inference.predict(features, rows, loss=mean)
+            scores = task.measure(predictions, rows)
             main.append(scores[task.main_metric] * (1 if task.higher_is_better else -1))
             losses += [] if mean.value is None else [mean.value]
             found |= {f"{name}.{metric}" if name else metric: value for metric, value in scores.items()}
@@ -243,6 +247,19 @@ def _validation_score(ready: Sequence[Ready]) -> Callable[[], dict[str, float]]:
     return score_now
 
 
+def _some_rows(part: Part, split: str) -> tuple[Sequence[Features], Table]:
+    """Return the features and the rows of a split that are scored before and during training."""
+    features, table = part.prepared.features[split], part.prepared.tables[split]
+    most = part.recipe.training.max_eval_samples
+    if most is None or most >= len(table):
+        return features, table
+    chosen = np.sort(np.random.default_rng(0).permutation(len(table))[:most])
+    number_of = {row: number for number, row in enumerate(chosen.tolist())}
+    numbers = np.flatnonzero(np.isin(features.rows, chosen))
+    kept = [replace(one, row=number_of[one.row]) for one in (features[int(number)] for number in numbers)]
+    return kept, table.select(chosen)
+
+
 def _before(ready: Ready) -> dict[str, Any]:
     """Return the metrics of the untrained model and of the task's simple methods, by name and split."""
     part, inference = ready.part, ready.inference
@@ -250,9 +267,7 @@ def _before(ready: Ready) -> dict[str, Any]:
         return {}
     prepared = part.prepared
     splits = _scored_splits(prepared)
-    untrained = {
-        split: score_features(inference, prepared.features[split], prepared.tables[split]).metrics for split in splits
-    }
+    untrained = {split: score_features(inference, *_some_rows(part, split)).metrics for split in splits}
     if not part.simple_methods:
         part.simple_methods.update(_simple_methods(prepared, inference, splits))
     found = {"untrained": untrained, **part.simple_methods}

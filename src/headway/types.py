@@ -37,11 +37,13 @@ class Column:
     """A column that a task reads from a row."""
 
     name: str
-    kind: Literal["text", "texts", "tokens", "span", "label", "tags", "structure", "value"]
-    """What its cells hold. Input: a ``text``; a list of ``texts``; a list of ``tokens`` (a text is split at blanks); a
-    ``span`` of characters (start, and the end behind the last one, both counted from 0).
-    Gold: a ``label``, a list of labels, or a number; a list of ``tags``, one for each token; a ``structure`` of plain
-    values (lists and mappings), or a ``value`` that may also be a plain text; the task itself takes them apart."""
+    kind: Literal["text", "passage", "texts", "tokens", "span", "label", "tags", "references", "structure", "value"]
+    """What its cells hold. Input: a ``text``; a ``passage``, that is a text or a list of texts (sentences, turns) which
+    become the lines of one; a list of ``texts``; a list of ``tokens`` (a text is split at blanks); a ``span`` of
+    characters (start, and the end behind the last one, both counted from 0).
+    Gold: a ``label``, a list of labels, or a number; a list of ``tags``, one for each token; ``references``, a list of
+    texts each of which would be a right answer (one text is a list of one); a ``structure`` of plain values (lists and
+    mappings), or a ``value`` that may also be a plain text; the task itself takes them apart."""
     required: bool
     """Whether every row must hold it; a gold column is required for training and evaluation only."""
     description: str
@@ -51,7 +53,7 @@ class Column:
     @property
     def is_gold(self) -> bool:
         """Whether the column holds the truth, absent from the rows that are only predicted."""
-        return self.kind in ("label", "tags", "structure", "value")
+        return self.kind in ("label", "tags", "references", "structure", "value")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from torch import nn
 from headway.errors import RecipeError
 from headway.inference import Inference
 from headway.models.backbone import Backbone
+from headway.models.safe_loading import sha256_of_tokenizer
 from headway.models.sharing import share_body
 from headway.predictor import Predictor
 from headway.preparation import (
@@ -131,7 +132,7 @@ def load_teacher(recipe: Recipe, backbone: Backbone) -> Teacher | None:
         return None
     predictor = Predictor.load(options.teacher)
     check_pair(recipe.task, predictor.task, run=options.teacher)
-    vocabularies = [one.backend_tokenizer.to_str() for one in (predictor.tokenizer, backbone.tokenizer)]
+    vocabularies = [sha256_of_tokenizer(one) for one in (predictor.tokenizer, backbone.tokenizer)]
     if vocabularies[0] != vocabularies[1]:
         raise RecipeError(
             f"optimization.distillation: {options.teacher} reads other tokens than {backbone.name}, so it cannot "

@@ -211,7 +211,7 @@ def test_every_text_has_features(case: Case) -> None:
     kinds = {column.name: column.kind for column in case.task.columns if column.name in first}
 
     def filled(text: str) -> Row:
-        said = {"text": text, "tokens": text.split() or ["a"]}
+        said = {"text": text, "passage": text, "tokens": text.split() or ["a"]}
         return {name: said.get(kinds[name], value) for name, value in first.items()}
 
     def accepted(text: str) -> Row:
@@ -219,7 +219,7 @@ def test_every_text_has_features(case: Case) -> None:
             list(case.inference.encode([filled(text)]))
         except DataError:
             # What such a text must hold (marks, spans) stands in the row's own, which the other then follows.
-            own = next(first[name] for name, kind in kinds.items() if kind == "text")
+            own = next(first[name] for name, kind in kinds.items() if kind in ("text", "passage"))
             return filled(f"{own} {text}")
         return filled(text)
 

@@ -49,18 +49,18 @@ def epoch_batches(
     return [batches[number] for number in rng.permutation(len(batches))]
 
 
-def sorted_batches(lengths: Sequence[int], *, batch_size: int) -> list[list[int]]:
+def sorted_batches(lengths: Sequence[int], *, batch_size: int, factor: int = 1) -> list[list[int]]:
     """Return batches of row numbers from the longest row to the shortest, for prediction.
 
     A batch holds as many tokens, padding counted, as ``batch_size`` rows of `TOKENS_PER_ROW` do: more rows of shorter
     ones and fewer of longer ones, one at least. So it is large enough to keep a processor busy, and small enough that
-    what passes between two layers stays in its caches.
+    what passes between two layers stays in its caches. ``factor`` multiplies it, where a batch of more rows pays.
     """
     order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
     batches: list[list[int]] = []
     start = 0
     while start < len(order):
-        size = max(1, batch_size * TOKENS_PER_ROW // max(1, lengths[order[start]]))
+        size = max(1, factor * batch_size * TOKENS_PER_ROW // max(1, lengths[order[start]]))
         batches.append(order[start : start + size])
         start += size
     return batches

@@ -23,6 +23,9 @@ from headway.types import Column, Row
 MAX_SHOWN = 80
 """Characters of a value that a message shows."""
 
+LISTS = ("texts", "references")
+"""Kinds of columns that hold a list of texts, which may stand in several columns of a file."""
+
 
 def take(
     values: Values, column: Column, reading: Source, complaints: Complaints, place: Callable[[int], str]
@@ -30,6 +33,9 @@ def take(
     """Return the cells of a column as the task reads them; each that cannot serve is complained of."""
     match column.kind:
         case "text":
+            _check_texts(values, column.name, complaints, place)
+            return values
+        case "passage" if isinstance(values, pa.Array):
             _check_texts(values, column.name, complaints, place)
             return values
         case "label":
@@ -48,11 +54,11 @@ def take(
 
 
 def join(cells: list[list[Any]], column: Column) -> Values:
-    """Return several columns of the file as one of the task: texts joined by a blank, or, where it takes, a list.
+    """Return several columns of the file as one of the task: texts joined by a blank, or, where it takes one, a list.
 
     Of a list, cells that are missing or empty are left out at its end, for rows of unequal length.
     """
-    if column.kind == "texts":
+    if column.kind in LISTS:
         return [_without_empty_end(list(row)) for row in zip(*cells, strict=True)]
     return compact([
         None if any(cell is None for cell in row) else " ".join(map(str, row)) for row in zip(*cells, strict=True)
@@ -113,6 +119,8 @@ def _converted(value: Any, column: Column, problems: list[str]) -> Any:
         if column.required and column.unless is None:
             problems.append(f"the column {column.name!r} is missing or null; {_EXPECTED[column.kind]} is expected.")
         return None
+    if column.kind in ("passage", "references"):
+        return _lines(value, column, problems)
     if column.kind == "tokens" and isinstance(value, str):
         value = value.split()
     elif isinstance(value, str):
@@ -137,7 +145,23 @@ def _converted(value: Any, column: Column, problems: list[str]) -> Any:
     return None
 
 
+def _lines(value: Any, column: Column, problems: list[str]) -> Any:
+    """Return a text or a list of texts as one text of several lines (a passage), or as a list (references)."""
+    parts = [value] if isinstance(value, str) else value
+    if isinstance(parts, list) and parts:
+        problems += [problem for part in parts for problem in _text_problems(part, column.name)]
+        if column.kind == "references":
+            return parts
+        return "\n".join(part for part in parts if isinstance(part, str))
+    problems.append(
+        f"the column {column.name!r} holds {value!r:.{MAX_SHOWN}}, where {_EXPECTED[column.kind]} is expected."
+    )
+    return None
+
+
 _EXPECTED = {
+    "passage": 'a text, or a list of texts (["one sentence", "another"]),',
+    "references": 'a text, or a list of texts (["one answer", "another"]),',
     "texts": 'a list of texts (["one", "another"])',
     "tokens": 'a list of tokens (["one", "token"]), or text whose tokens blanks separate,',
     "span": 'the start and the end of a span of characters ({"start": 4, "end": 9}, [4, 9] or "4 9")',

@@ -64,15 +64,32 @@ def pairs_of_turns(table: Table, separator: str, num_turns: int) -> Table:
     Raises:
         DataError: no row holds two turns.
     """
-    rows, queries, replies = [], [], []
+    rows, before, replies = _turns(table, separator, num_turns)
+    queries = [" ".join(turns) for turns in before]
+    return table.select(rows).with_columns({"query": queries, "positive": replies})
+
+
+def replies_of_turns(table: Table, separator: str, num_turns: int) -> Table:
+    """Return rows of ``history`` (a line for each turn) and ``response``, for each turn but the first of a text.
+
+    See `pairs_of_turns` for what it takes and raises.
+    """
+    rows, before, replies = _turns(table, separator, num_turns)
+    histories = ["\n".join(" ".join(turn.split()) for turn in turns) for turns in before]
+    return table.select(rows).with_columns({"history": histories, "response": [[reply] for reply in replies]})
+
+
+def _turns(table: Table, separator: str, num_turns: int) -> tuple[list[int], list[list[str]], list[str]]:
+    """Return, for each reply, the number of its row, the turns before it, and the reply."""
+    rows, before, replies = [], [], []
     for row, text in enumerate(table.column("text")):
         turns = [turn for part in text.split(separator) if (turn := part.strip())]
         for number in range(1, len(turns)):
             rows.append(row)
-            queries.append(" ".join(turns[max(0, number - num_turns) : number]))
+            before.append(turns[max(0, number - num_turns) : number])
             replies.append(turns[number])
     if not rows:
         raise DataError(
             f"{table.name}: no text holds two turns with {separator!r} between them. Check task.turn_separator."
         )
-    return table.select(rows).with_columns({"query": queries, "positive": replies})
+    return rows, before, replies

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headway.data.cells import join, take
+from headway.data.cells import LISTS, join, take
 from headway.data.formats import (
     brat,
     conll,
@@ -315,7 +315,7 @@ def _mapped(content: Content, names: tuple[str, ...], column: Column) -> Values:
     if len(names) == 1:
         return content.columns[names[0]]
     parts = [content.columns[name] for name in names]
-    if column.kind != "texts" and all(isinstance(part, pa.Array) for part in parts):
+    if column.kind not in LISTS and all(isinstance(part, pa.Array) for part in parts):
         return pc.binary_join_element_wise(*parts, pa.scalar(" ", pa.large_string()))
     return join(list(map(as_list, parts)), column)
 

@@ -172,7 +172,7 @@ class _Frame:
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> _Frame:
-        parts = [_parts(tokenizer, text) for text in texts]
+        parts = [text_parts(tokenizer, text) for text in texts]
         encoding = tokenizer(*(some[0] for some in parts), truncation=False, verbose=False)
         inputs: dict[str, list[int]] = {name: list(values) for name, values in encoding.items()}
         sequence_ids = _sequence_ids(encoding)
@@ -205,7 +205,7 @@ class _Frame:
         return window
 
 
-def _parts(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
+def text_parts(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
     """Return an immense text in parts that are tokenised one after another, parted at blanks where there are any."""
     if len(text) <= MAX_CHARACTERS:
         return [text]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from headway.models.entrance import enter_above
 from headway.models.estimators import is_estimator
 from headway.models.folder_checks import Weights, check_folder
 from headway.models.freezing import freeze
+from headway.models.generation import encoder_of
 from headway.models.heads import HeadedModel
 from headway.models.location import EMBEDDED_SHA256, locate
 from headway.models.options import KINDS, ModelOptions
@@ -39,6 +41,7 @@ from headway.models.safe_loading import (
     sha256_of_weights,
 )
 from headway.models.shortening import keep_layers
+from headway.models.warm_start import load_encoder_decoder
 
 logger = logging.getLogger(__name__)
 
@@ -108,17 +111,14 @@ class Backbone:
             # Kept with the model, for its vectors mean nothing under another pooling.
             config.sentence_pooling = options.pooling or config.to_dict().get("sentence_pooling", "mean")
         loaded_kind = "features" if has_own_head else kind
-        loaded = load_weights(
-            self.folder,
-            auto_class=auto_class_of(loaded_kind, config),
-            config=config,
-            weights=self.weights,
-            attn_implementation=options.attn_implementation,
-            trust_remote_code=options.trust_remote_code,
-        )
-        body = loaded.model.base_model
-        prefix = "" if body is loaded.model else f"{loaded.model.base_model_prefix}."
-        new = _new_parameters(loaded, prefix=prefix, folder=self.folder)
+        loaded = self._load(loaded_kind, config)
+        # What is pretrained and reads; of an encoder-decoder that is its encoder.
+        body = encoder_of(loaded.model) if kind == "seq2seq" else loaded.model.base_model
+        (prefix,) = (f"{name}." if name else "" for name, one in loaded.model.named_modules() if one is body)
+        # A half-pretrained decoder is as bad as a half-pretrained body; one that was made of an encoder was checked.
+        of_pretrained = "" if kind == "seq2seq" else prefix
+        is_made = kind == "seq2seq" and not config.is_encoder_decoder
+        new = loaded.missing if is_made else _new_parameters(loaded, prefix=of_pretrained, folder=self.folder)
         check_finite(dict(loaded.model.named_parameters()), where=self.folder)
         # A prefix lengthens what attention sees beyond the tokens that could be packed.
         if options.packing and (options.adapter is None or options.adapter.name != "prefix"):
@@ -169,6 +169,22 @@ class Backbone:
             )
         _say_what_is_new(model, new)
         return Built(model, new)
+
+    def _load(self, kind: str, config: Any) -> Loaded:
+        settings: dict[str, Any] = {
+            "config": config,
+            "weights": self.weights,
+            "attn_implementation": self.options.attn_implementation,
+            "trust_remote_code": self.options.trust_remote_code,
+        }
+        if kind == "seq2seq" and not config.is_encoder_decoder:
+            if self.options.adapter is not None:
+                raise RecipeError(
+                    f"model.adapter: {self.name} is an encoder, and the decoder made of it must be trained itself. "
+                    "Leave the adapter out, or set model.freeze: all, which leaves the encoder as it is."
+                )
+            return load_encoder_decoder(self.folder, tokenizer=self.tokenizer, **settings)
+        return load_weights(self.folder, auto_class=auto_class_of(kind, config), **settings)
 
     def _configure(self, *, labels: Sequence[str] | None, num_labels: int, problem_type: str | None) -> Any:
         config = copy.deepcopy(self.config)
@@ -263,6 +279,8 @@ def _check_head(options: ModelOptions, kind: str, *, num_layers: int) -> None:
             "model.gradient_checkpointing: layers that are computed again take no prefix. Leave it off, or choose "
             "another model.adapter."
         )
+    if kind == "seq2seq":
+        _check_encoder_decoder(options)
     has_own_head = options.head.name != "default"
     if has_own_head and kind not in (*heads.POOLED, *heads.OF_TOKENS):
         raise RecipeError(
@@ -287,6 +305,20 @@ def _check_head(options: ModelOptions, kind: str, *, num_layers: int) -> None:
         raise RecipeError(f"model.pooling_layers is {options.pooling_layers}, but the model has {num_layers} layers.")
 
 
+def _check_encoder_decoder(options: ModelOptions) -> None:
+    """Complain of options that are about the layers or the vectors of an encoder alone."""
+    alone = {
+        "reinit_layers": options.reinit_layers > 0,
+        "num_hidden_layers": options.num_hidden_layers is not None,
+        "cache_frozen": options.cache_frozen,
+    }
+    for name, is_given in alone.items():
+        if is_given:
+            raise RecipeError(f"model.{name}: it is for encoders alone, and this task writes texts. Leave it out.")
+    if options.adapter is not None and options.adapter.name == "prefix":
+        raise RecipeError("model.adapter: prefix is for encoders alone, and this task writes texts. Choose lora.")
+
+
 def _check_what_is_above(options: ModelOptions, *, num_layers: int) -> None:
     """Complain of options that look below the output of the last frozen layer, where only that is kept."""
     above = num_layers - int(options.freeze)
@@ -308,9 +340,10 @@ def _say_what_is_new(model: nn.Module, new: Sequence[str]) -> None:
         # With duplicates: a tied weight counts under each of its names.
         sizes = {name: one.numel() for name, one in model.named_parameters(remove_duplicate=False)}
         logger.info(
-            "New head: %s parameters in %s, expected; they are learnt from your rows.",
+            "New: %s parameters in %s, expected; they are learnt from your rows.",
             f"{sum(sizes[name] for name in new):,}",
-            ", ".join(sorted({name.rpartition(".")[0] for name in new})),
+            # One name for the same part of all layers.
+            ", ".join(sorted({re.sub(r"\.\d+\.", ".*.", name.rpartition(".")[0]) for name in new})),
         )
 
 

@@ -16,6 +16,7 @@ KINDS = {
     "multiple-choice": "AutoModelForMultipleChoice",
     "masked-lm": "AutoModelForMaskedLM",
     "pretraining": "AutoModelForPreTraining",
+    "seq2seq": "AutoModelForSeq2SeqLM",
     "features": "AutoModel",
 }
 """What a task may ask `Backbone.build` for -> the class of transformers that has this head."""

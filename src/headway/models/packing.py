@@ -20,6 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 from headway.models.dropout import dropout as fast_dropout
+from headway.models.generation import encoder_of
 from headway.models.layout import Group, Layout
 
 logger = logging.getLogger(__name__)
@@ -51,9 +52,10 @@ class _How:
 def pack(model: Any) -> None:
     """Let ``model``, a transformers model, leave padding out from now on, in place; one that cannot stays as it is.
 
-    A batch with little padding goes the plain way, and so does a mask that is not padding on the right.
+    A batch with little padding goes the plain way, and so does a mask that is not padding on the right. Of an
+    encoder-decoder the encoder leaves it out.
     """
-    body = model.base_model
+    body = encoder_of(model)
     config = body.config
     if config.model_type not in _STACKS:
         _say(f"{config.model_type} models compute attention in a way of their own")
@@ -64,7 +66,10 @@ def pack(model: Any) -> None:
     if config.to_dict().get("is_decoder"):
         _say("this model is configured as a decoder")
         return
-    config._attn_implementation = _NAME
+    for module in body.modules():
+        # The layers of an encoder in an encoder-decoder have another copy of the configuration than their body.
+        if "config" in vars(module):
+            module.config._attn_implementation = _NAME
     stack = body.get_submodule(_STACKS[config.model_type])
     if stack is body:
         body.register_forward_pre_hook(_pack_inputs, with_kwargs=True)
@@ -77,7 +82,7 @@ def pack(model: Any) -> None:
 
 def is_packed(model: Any) -> bool:
     """Return whether ``model``, a transformers model, leaves padding out."""
-    return bool(model.config._attn_implementation == _NAME)
+    return bool(encoder_of(model).config._attn_implementation == _NAME)
 
 
 @cache

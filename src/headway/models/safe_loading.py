@@ -7,6 +7,7 @@ loaded here is loaded from that folder alone.
 from __future__ import annotations
 
 import hashlib
+import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ def load_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
 
 
 def load_tokenizer(folder: Path, *, config: Any, trust_remote_code: bool = False) -> Any:
-    """Return the fast tokenizer of a checked folder.
+    """Return the tokenizer of a checked folder, a fast one but for encoder-decoder models (Marian has none).
 
     Raises:
         ModelError: there is no fast one, or it knows more tokens than ``config`` gives the model embeddings for.
@@ -65,12 +66,13 @@ def load_tokenizer(folder: Path, *, config: Any, trust_remote_code: bool = False
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             str(folder), use_fast=True, trust_remote_code=trust_remote_code, local_files_only=True
         )
-    if not tokenizer.is_fast:
+    if not tokenizer.is_fast and not config.is_encoder_decoder:
         raise ModelError(f"{folder} has no fast tokenizer (tokenizer.json), which headway needs for offsets and speed.")
-    # Some folders ship these, and the first text tokenised without them takes them away: the same tokenizer would then
-    # look like another one, and what is cached under its content would not be found.
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
+    if tokenizer.is_fast:
+        # Some folders ship these, and the first text tokenised without them takes them away: the same tokenizer would
+        # then look like another one, and what is cached under its content would not be found.
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
     rows = config.get_text_config().vocab_size
     if len(tokenizer) > rows:
         raise ModelError(
@@ -78,6 +80,18 @@ def load_tokenizer(folder: Path, *, config: Any, trust_remote_code: bool = False
             "not belong together; copy the tokenizer's files from the model that it was made from."
         )
     return tokenizer
+
+
+def sha256_of_tokenizer(tokenizer: Any) -> str:
+    """Return what tells a tokenizer from any other that makes other tokens of some text."""
+    if tokenizer.is_fast:
+        return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    # One that is written in Python (Marian) is its vocabulary and the files that it was loaded from.
+    digest = hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
+    for name in sorted(type(tokenizer).vocab_files_names.values()):
+        path = Path(tokenizer.name_or_path) / name
+        digest.update(f"{name} {sha256_of(path) if path.is_file() else ''}".encode())
+    return digest.hexdigest()
 
 
 def load_weights(

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from headway.models.generation import encoder_of
+
 
 class UsedRows(nn.Module):
     """An embedding some rows of which are trained; the others are looked up where nothing is learnt."""
@@ -73,7 +75,7 @@ def only_used_rows(models: Sequence[nn.Module], used: np.ndarray) -> Iterator[No
         used: (rows,) numbers of the words that occur in training, ascending.
     """
     found: list[Any] = [[one for one in model.modules() if isinstance(one, PreTrainedModel)] for model in models]
-    bodies = [some[0].base_model for some in found if some]
+    bodies = [encoder_of(some[0]) for some in found if some]
     embeddings = [one.get_input_embeddings() for one in bodies]
     if not embeddings or not all(_may_leave_out(one, models, len(embeddings)) for one in embeddings):
         yield

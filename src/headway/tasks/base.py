@@ -86,6 +86,9 @@ class Task(Options, ABC):
     """Whether `encode` itself lays every long text over windows, which `merge` joins: then nothing of a text is cut,
     and the model is not wrapped."""
 
+    generates: ClassVar[bool] = False
+    """Whether `infer` writes texts token by token, which takes long; the loss then needs a `forward` of its own."""
+
     type: str
     """The task: a short name, or the import path of your own subclass of headway.tasks.base.Task."""
     metrics: tuple[Choice, ...] = ()

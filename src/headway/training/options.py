@@ -193,6 +193,10 @@ class TrainingOptions(Options):
     """Put rows of similar length in one batch; the order of batches stays random."""
     eval_steps: int | None = Field(None, ge=1)
     """Optimizer steps between two evaluations; empty evaluates after each epoch."""
+    max_eval_samples: int | None = Field(None, ge=1)
+    """So many rows of validation are scored while training goes on, and of every split before it, for tasks whose
+    answers take long (they write texts); always the same rows, drawn at random. After training all are scored. Empty:
+    all."""
     save_steps: int = Field(500, ge=1)
     """Optimizer steps between two resume checkpoints; one is also written at each evaluation."""
     logging_steps: int = Field(10, ge=1)

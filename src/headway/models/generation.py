@@ -1,0 +1,72 @@
+"""What an encoder-decoder says: the logits of the tokens it should write, and the texts it writes by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headway.models.masked_positions import logits_at
+
+IGNORED = -100
+"""The label of padding, which no loss counts."""
+
+
+def encoder_of(model: Any) -> Any:
+    """Return the part of a transformers model that reads: the encoder, where another part writes, else the body."""
+    return model.get_encoder() if model.config.is_encoder_decoder else model.base_model
+
+
+def target_logits(model: Any, inputs: Mapping[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+    """Return the logits of every token of the targets, each told the true ones before it (teacher forcing).
+
+    How the targets become the decoder's inputs, shifted by one place behind the start token, is the model's own way
+    (``prepare_decoder_input_ids_from_labels``). Padding has no logits: a vocabulary's worth of numbers for each token
+    is a large part of the work.
+
+    Args:
+        model: of `AutoModelForSeq2SeqLM`.
+        inputs: of the encoder, (batch, tokens) each.
+        labels: (batch, target tokens), -100 where there is none.
+
+    Returns:
+        ``logits`` (all target tokens of the batch, vocabulary) and ``labels`` (all target tokens).
+    """
+    decoder_input_ids = model.prepare_decoder_input_ids_from_labels(labels)
+    if bool((decoder_input_ids[:, 0] == labels[:, 0]).all()):
+        # The tokenizer begins a text with the very token that starts the decoder (BERT's [CLS]): nobody must learn it.
+        decoder_input_ids, labels = decoder_input_ids[:, 1:], labels[:, 1:]
+    rows, columns = (labels != IGNORED).nonzero(as_tuple=True)
+    decoder = model.get_decoder()
+    given = {**inputs, "decoder_input_ids": decoder_input_ids.contiguous(), "use_cache": False}
+    outputs = logits_at(model, given, rows, columns, body=decoder.base_model)
+    return {"logits": outputs["logits"][0], "labels": labels[rows, columns]}
+
+
+def generate(model: Any, inputs: Mapping[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return what the model writes: ``sequences`` (batch x answers of each, tokens), and which of them came to an end.
+
+    The encoder runs once, and the batch ends when its last text does. Sampled texts are drawn from a generator that is
+    seeded by the inputs: the same batch, the same texts, and no draw of a training that goes on is touched.
+
+    Args:
+        model: of `AutoModelForSeq2SeqLM`.
+        inputs: of the encoder, (batch, tokens) each.
+        settings: arguments of `transformers.GenerationMixin.generate`, over the model's ``generation_config``.
+    """
+    devices = [] if inputs["input_ids"].device.type == "cpu" else [inputs["input_ids"].device]
+    with torch.random.fork_rng(devices=devices, enabled=bool(settings.get("do_sample"))):
+        if settings.get("do_sample"):
+            torch.manual_seed(int(inputs["input_ids"].sum()))
+        sequences: Tensor = model.generate(**inputs, **settings)
+    ends = torch.tensor(end_tokens(model), device=sequences.device)
+    # The first token is the decoder's start, which may be the same as the end.
+    return {"sequences": sequences, "is_finished": torch.isin(sequences[:, 1:], ends).any(dim=1)}
+
+
+def end_tokens(model: Any) -> list[int]:
+    """Return the ids of the tokens that end a text."""
+    found = model.generation_config.eos_token_id
+    return list(found) if isinstance(found, list) else [] if found is None else [found]
