@@ -33,6 +33,7 @@ for _name, _help in (
     ("evaluate", "Score a run on a labelled file."),
     ("predict", "Predict one text, a file, or standard input."),
     ("extract", "Find the entities in texts, and how they are related."),
+    ("chat", "Talk with a run of dialogue."),
     ("check", "Look for trouble in the data before any training."),
     ("compare", "Say by how much runs differ, paired over their seeds."),
     ("report", "Write the report of a run again."),
@@ -53,8 +54,8 @@ app.command(searching)
 app.register_install_completion_command("--install_completion")
 
 VERBS = (
-    "train", "tune", "evaluate", "predict", "extract", "search", "check", "compare", "report", "init", "doctor", "runs",
-    "recipe",
+    "train", "tune", "evaluate", "predict", "extract", "chat", "search", "check", "compare", "report", "init", "doctor",
+    "runs", "recipe",
 )  # fmt: skip
 
 

@@ -86,6 +86,7 @@ class Generation(Task):
     """A task whose answer is a text that the model writes."""
 
     generates: ClassVar[bool] = True
+    answer_options: ClassVar[tuple[str, ...]] = ("generation", "max_target_length")
     target_column: ClassVar[str]
     """The column with the texts that would be right."""
 
