@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.conftest import WORDS
 
@@ -65,7 +65,7 @@ def test_a_text_becomes_its_pieces_and_the_end(tokenizer: Any) -> None:
         "Frau läuft , Mann steht .",
         "Don't! 1984 & T-Shirt (rot)",
         "漢字 und 😀",
-        "<0x41> is no byte, <pad no end",
+        "<0x41> is no byte, <unk> not unknown and </s> no end",
         "\u200bx",
         "",
     ],
@@ -77,6 +77,7 @@ def test_a_text_comes_back_as_it_was(tokenizer: Any, text: str) -> None:
 
 
 @settings(deadline=None)
+@example(text="<unk>")
 @given(text=st.text(st.characters(min_codepoint=0x21, exclude_characters="▁", exclude_categories=["Cs"])))
 def test_no_text_holds_anything_unknown(tokenizer: Any, text: str) -> None:
     ids = tokenizer(text)["input_ids"]

@@ -14,7 +14,7 @@ from headway.errors import RecipeError
 from headway.models.backbone import load_backbone
 from headway.models.new_model import ModelSize, write_new_model
 from headway.models.options import ModelOptions
-from headway.models.safe_loading import check_finite, load_weights
+from headway.models.safe_loading import check_finite, load_tokenizer, load_weights
 
 SIZE = ModelSize(num_layers=2, d_model=32, num_heads=4, ffn_dim=64, max_length=24)
 SOURCES = ["der Hund läuft", "die Katze schläft", "das Kind sitzt", "ein Mann steht"]
@@ -40,7 +40,10 @@ def test_transformers_reads_the_folder(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert isinstance(model, MarianMTModel)
     assert tokenizer.is_fast
-    assert tokenizer.decode(tokenizer("Die Tür")["input_ids"], skip_special_tokens=True) == "Die Tür"
+    for one in (tokenizer, load_tokenizer(folder, config=model.config)):
+        ids = one("Die Tür </s>")["input_ids"]
+        assert ids.index(one.eos_token_id) == len(ids) - 1
+        assert one.decode(ids, skip_special_tokens=True) == "Die Tür </s>"
     for config in (model.config, model.generation_config):
         assert (config.pad_token_id, config.decoder_start_token_id) == (tokenizer.pad_token_id,) * 2
         assert config.eos_token_id == tokenizer.eos_token_id

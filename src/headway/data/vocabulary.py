@@ -95,6 +95,8 @@ def train_vocabulary(
         unk_token=UNKNOWN,
         model_max_length=max_length,
         model_input_names=["input_ids", "attention_mask"],
+        # A text that holds the letters "</s>" does not end there.
+        split_special_tokens=True,
         # It would take blanks away that the text had.
         clean_up_tokenization_spaces=False,
     )
