@@ -128,6 +128,11 @@ def test_too_few_texts_say_how_many_pieces_there_are() -> None:
     assert len(train_vocabulary(corpus(), vocab_size=offered, max_length=64)) == offered
 
 
+def test_texts_without_any_pair_of_letters_ask_for_more() -> None:
+    with pytest.raises(DataError, match=r"texts \(1\) give a vocabulary of 263, .* Give more texts\.$"):
+        train_vocabulary(["abc"], vocab_size=8000, max_length=64)
+
+
 def test_a_size_without_room_for_words_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"3 special tokens, 256 bytes and the \d+ letters of these texts are \d+"):
         train_vocabulary(corpus(), vocab_size=260, max_length=64)

@@ -70,10 +70,10 @@ def train_vocabulary(
     # The merges alone say what the pieces are: each joins two of those before it.
     pieces = [*SPECIAL, *BYTES, *letters, *dict.fromkeys(left + right for left, right in merges)]
     if len(pieces) < vocab_size:
+        smaller = f", or set --vocab_size {len(pieces)} or less" if merges else ""
         raise DataError(
-            f"The {len(texts):,} texts give a vocabulary of {len(pieces):,}, and --vocab_size asks for {vocab_size:,}: "
-            f"nothing else occurs {FEWEST_TIMES} times in them. Give more texts, or set --vocab_size {len(pieces)} or "
-            "less."
+            f"The texts ({len(texts):,}) give a vocabulary of {len(pieces):,}, and --vocab_size asks for "
+            f"{vocab_size:,}: nothing else occurs {FEWEST_TIMES} times in them. Give more texts{smaller}."
         )
     model = models.BPE(
         vocab={piece: number for number, piece in enumerate(pieces)},
