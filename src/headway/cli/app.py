@@ -51,11 +51,14 @@ searching.command("headway.cli.search:index", name="index", help="Turn the texts
 searching.command("headway.cli.search:query", name="query", help="Find the nearest texts of an index.")
 searching.command("headway.cli.search:duplicates", name="duplicates", help="List pairs that say nearly the same.")
 app.command(searching)
+vocabularies = cyclopts.App(name="vocabulary", help="Make a vocabulary, and a new model for it, from your own texts.")
+vocabularies.command("headway.cli.vocabulary:train", name="train", help="Learn a vocabulary and write a new model.")
+app.command(vocabularies)
 app.register_install_completion_command("--install_completion")
 
 VERBS = (
     "train", "tune", "evaluate", "predict", "extract", "chat", "search", "check", "compare", "report", "init", "doctor",
-    "runs", "recipe",
+    "runs", "recipe", "vocabulary",
 )  # fmt: skip
 
 
