@@ -90,6 +90,9 @@ class Task(Options, ABC):
     """The options that say how answers are made of what the model says; at prediction they may differ from the
     run's."""
 
+    batch_factor: ClassVar[int] = 1
+    """How many times as many tokens a batch for prediction holds as `headway.data.batching.sorted_batches` says."""
+
     generates: ClassVar[bool] = False
     """Whether `infer` writes texts token by token, which takes long; the loss then needs a `forward` of its own."""
 
