@@ -24,7 +24,7 @@ NOUNS, VERBS = ("dog", "cat", "train", "child", "song"), ("found", "loved", "mad
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
     rows = [
-        {"source": f"the {noun} was old. a man {verb} the {noun}" + " and it rained" * n, "target": f"man {verb} {noun}"}
+        {"source": f"the {noun} was old. a man {verb} it" + " and it rained" * n, "target": f"man {verb} {noun}"}
         for n, (noun, verb) in enumerate((noun, verb) for noun in NOUNS for verb in VERBS)
     ]
     path.write_text("\n".join(map(json.dumps, rows)))
