@@ -71,7 +71,12 @@ def _plan_one(recipe: Recipe, backbone: Backbone) -> dict[str, Any]:
         stream = measured.stream
         seconds = measured.seconds()
     statistics = {
-        name: token_statistics(features, len(prepared.tables[name]), prepared.limits.max_length)
+        name: token_statistics(
+            features,
+            len(prepared.tables[name]),
+            prepared.limits.max_length,
+            joins_windows=prepared.task.joins_windows,
+        )
         for name, features in prepared.features.items()
     }
     num_seeds = len(recipe.training.seeds)

@@ -249,14 +249,27 @@ def check_data(prepared: Mapping[str, Prepared]) -> Report:
 def _check_task(prepared: Prepared) -> Report:
     tokens_lost = {}
     for name, features in prepared.features.items():
-        numbers = token_statistics(features, len(prepared.tables[name]), prepared.limits.max_length)
+        numbers = token_statistics(
+            features,
+            len(prepared.tables[name]),
+            prepared.limits.max_length,
+            joins_windows=prepared.task.joins_windows,
+        )
         truncated = features.rows[features.tokens_lost > 0][:5].tolist()
         tokens_lost[name] = TokenLoss(**numbers, examples=truncated)
     return prepared.task.check(prepared.tables, tokens_lost)
 
 
-def token_statistics(features: TokenCache, num_rows: int, max_length: int) -> dict[str, Any]:
-    """Return how long the rows of a split are and what truncation leaves out, as in manifest.json."""
+def token_statistics(
+    features: TokenCache, num_rows: int, max_length: int, *, joins_windows: bool = False
+) -> dict[str, Any]:
+    """Return how long the rows of a split are and what truncation leaves out, as in manifest.json.
+
+    ``joins_windows`` is the task's: then several features of one row are windows over it.
+    """
+    windows = int(features.num_windows.sum())
+    if joins_windows and len(features) > num_rows:
+        windows = len(features)
     # A row may have several features, its windows.
     full = np.zeros(num_rows, dtype=np.int64)
     np.add.at(full, features.rows, features.lengths + features.tokens_lost - features.tokens_repeated)
@@ -267,7 +280,7 @@ def token_statistics(features: TokenCache, num_rows: int, max_length: int) -> di
         "tokens_lost": int(features.tokens_lost.sum()),
         "rows_truncated": len(set(features.rows[features.tokens_lost > 0].tolist())),
         "max_length": max_length,
-        **({"windows": int(features.num_windows.sum())} if features.num_windows.any() else {}),
+        **({"windows": windows} if windows else {}),
         "length_quantiles": {
             name: int(value) for name, value in zip(("50", "90", "99", "100"), quantiles, strict=True)
         },

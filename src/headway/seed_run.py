@@ -132,7 +132,9 @@ def _finish(
         "seed": seed,
         "duration_seconds": round(seconds + time.monotonic() - started, 1),
         "tokens": {
-            name: token_statistics(features, len(prepared.tables[name]), inference.limits.max_length)
+            name: token_statistics(
+                features, len(prepared.tables[name]), inference.limits.max_length, joins_windows=task.joins_windows
+            )
             for name, features in prepared.features.items()
         },
     })  # fmt: skip

@@ -24,6 +24,12 @@ _METRICS = {
     "ece": "calibration error",
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "rougeLsum": "ROUGE-Lsum",
+    "bleu": "BLEU",
+    "chrf": "chrF",
 }
 _BASELINES = {
     "tuned": "Fine-tuned model",
@@ -33,6 +39,11 @@ _BASELINES = {
     "tfidf_logistic_regression": "TF-IDF + logistic regression",
     "tfidf_ridge": "TF-IDF + ridge regression",
     "tfidf_ridge_regression": "TF-IDF + ridge regression",
+    "lead_3": "First three sentences",
+    "random_sentence": "One sentence at random",
+    "copy_source": "The source as it is",
+    "commonest_reply": "Most frequent reply",
+    "nearest_history": "Reply to the most similar talk",
 }
 _TASKS = {
     "text-classification": "Text classification",
