@@ -30,11 +30,13 @@ from headway.inference import Inference
 from headway.models.backbone import load_backbone
 from headway.models.options import ModelOptions
 from headway.models.packing import is_packed
+from headway.models.sharing import share_body
 from headway.predictor import Predictor
 from headway.recipe import Recipe
 from headway.tasks.base import Limits
 from headway.tasks.generation import GenerationSettings
 from headway.tasks.summarization import Summarization
+from headway.tasks.text_classification import TextClassification
 from headway.tasks.translation import Translation
 from headway.train import train
 
@@ -261,6 +263,17 @@ def test_attention_of_ours_says_the_same(family: str, beams: int, folders: dict[
     assert found[0][0] == found[1][0]
     torch.testing.assert_close(found[0][1], found[1][1], atol=2e-6, rtol=0)
     torch.testing.assert_close(found[0][2], found[1][2], atol=1e-6, rtol=0)
+
+
+def test_one_encoder_serves_a_task_that_writes_and_one_that_does_not(tiny_bert: Path) -> None:
+    backbone = load_backbone(ModelOptions(model_name_or_path=str(tiny_bert)))
+    writer: Any = Summarization().build_model(backbone)
+    judge: Any = TextClassification(labels=("a", "b"), problem_type="single_label_classification").build_model(backbone)
+    share_body([judge, writer])
+    ours, theirs = dict(judge.bert.named_parameters()), dict(writer.encoder.named_parameters())
+    assert theirs
+    assert all(ours[name] is one for name, one in theirs.items())
+    assert not any(one is ours.get(name.removeprefix("bert.")) for name, one in writer.decoder.named_parameters())
 
 
 def test_sampling_repeats_itself_and_touches_no_other_draws(tiny_bert: Path) -> None:
