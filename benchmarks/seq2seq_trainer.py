@@ -39,6 +39,7 @@ def train_and_generate(
         AutoModelForSeq2SeqLM,
         AutoTokenizer,
         DataCollatorForSeq2Seq,
+        DataCollatorWithPadding,
         EncoderDecoderModel,
         Seq2SeqTrainer,
         Seq2SeqTrainingArguments,
@@ -90,9 +91,10 @@ def train_and_generate(
 
     # Length grouping would also shuffle the rows of `predict`.
     trainer.args.train_sampling_strategy = "random"
+    # Without labels, of which `predict` would also compute a loss.
+    trainer.data_collator = DataCollatorWithPadding(tokenizer)
     test_rows = load("test")
     with stopwatch():
-        # Without labels, of which `predict` would also compute a loss.
         encoded = test_rows.map(tokenize_sources, batched=True, remove_columns=columns)
         output = trainer.predict(encoded, max_new_tokens=settings["max_target_length"], **settings["generation"])
         ids = np.where(output.predictions < 0, tokenizer.pad_token_id, output.predictions)
