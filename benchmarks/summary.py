@@ -125,6 +125,7 @@ def generation_table(found: Sequence[dict[str, Any]], metrics: Sequence[str], fa
         ("texts/s", lambda some: spread([one[by_wall] for one in some], digits=2)),
         ("texts/CPU s", lambda some: spread([one[by_cpu] for one in some], digits=2)),
         *((f"x {name}", _ratio_to(flat, rate, name)) for name in GENERATION_REFERENCES),
+        ("tokens/CPU s", lambda some: spread([one["tokens"] / one["rows"] * one[by_cpu] for one in some], digits=0)),
         ("tokens a text", lambda some: spread([one["tokens"] / one["rows"] for one in some], digits=1)),
         *((f"test {name}", _written(name)) for name in metrics),
     ]

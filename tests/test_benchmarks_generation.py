@@ -92,13 +92,13 @@ def test_texts_have_a_table_of_their_own_that_ends_with_the_simple_methods() -> 
     text = report(OURS, THEIRS, TUNED)
     assert "120 steps, batch 16, learning rate 0.0002, up to 384 tokens, 64 of them written; seeds 0" in text
     title, *rows = rows_of(text, title="written by")
-    assert title[1:6] == ["texts/s", "texts/CPU s", "x trainer", "x trainer-tuned", "tokens a text"]
+    assert title[1:7] == ["texts/s", "texts/CPU s", "x trainer", "x trainer-tuned", "tokens/CPU s", "tokens a text"]
     assert rows == [
-        ["headway, bfloat16", "20.00", "40.00", "4.00", "2.50", "25.0", "0.2400", "0.0600", "0.1200"],
-        ["headway, float32", "10.00", "20.00", "2.00", "1.25", "25.0", "0.2500", "0.0625", "0.1250"],
-        ["trainer, float32", "5.00", "10.00", "1.00", "0.62", "25.0", "0.2600", "0.0650", "0.1300"],
-        ["trainer-tuned, bfloat16", "8.00", "16.00", "1.60", "1.00", "25.0", "0.2300", "0.0575", "0.1150"],
-        ["lead_3", "-", "-", "-", "-", "-", "0.3000", "0.1000", "0.2000"],
+        ["headway, bfloat16", "20.00", "40.00", "4.00", "2.50", "1,000", "25.0", "0.2400", "0.0600", "0.1200"],
+        ["headway, float32", "10.00", "20.00", "2.00", "1.25", "500", "25.0", "0.2500", "0.0625", "0.1250"],
+        ["trainer, float32", "5.00", "10.00", "1.00", "0.62", "250", "25.0", "0.2600", "0.0650", "0.1300"],
+        ["trainer-tuned, bfloat16", "8.00", "16.00", "1.60", "1.00", "400", "25.0", "0.2300", "0.0575", "0.1150"],
+        ["lead_3", "-", "-", "-", "-", "-", "-", "0.3000", "0.1000", "0.2000"],
     ]
 
 
