@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import json
 import re
@@ -115,6 +116,8 @@ def desk(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="cp1252" if name == "export.csv" else "utf-8")
+    for name in ("train.de.gz", "train.en.gz", "val.de.gz", "val.en.gz"):
+        (folder / name).write_bytes(gzip.compress(lines(*(text for _, text in rows())).encode()))
     columns = {"review": [text for _, text in rows()], "stars": [LABELS[label] for label, _ in rows()]}
     pq.write_table(pa.table(columns), folder / "reviews.parquet")
     for path in (DOCS / "examples").glob("*.py"):

@@ -91,7 +91,7 @@ def test_every_alias_leads_to_an_option_or_a_flag() -> None:
     for alias, right in ALIASES.items():
         assert alias not in {name.rpartition(".")[2] for name in names}, alias
         target = right.split(" ")[0]
-        known = target in names or target.startswith(("data.columns.", "task.labels"))
+        known = target in names or target.startswith(("data.columns.", "task."))
         assert known or right.startswith("the flag --"), alias
 
 
@@ -296,3 +296,21 @@ def test_a_strategy_for_long_texts_that_a_task_does_not_know(tmp_path: Path, mon
     content = {"task": "short_task.Joining", "data": {**content["data"], "window_pooling": "max"}}
     with pytest.raises(RecipeError, match=r"window_pooling: short_task\.Joining joins windows in its own way"):
         Recipe.from_dict(content)
+
+
+def test_only_options_of_answers_may_differ_at_prediction() -> None:
+    from headway.recipe import answering_options
+    from headway.tasks.question_answering import QuestionAnswering
+    from headway.tasks.summarization import Summarization
+
+    task = Summarization(max_target_length=20)
+    changed = answering_options(task, {"task.generation.num_beams": 4, "task.max_target_length": 9})
+    assert isinstance(changed, Summarization)
+    assert (changed.generation.num_beams, changed.max_target_length) == (4, 9)
+    assert answering_options(task, {}) == task
+    with pytest.raises(RecipeError, match=r"task\.source_prefix: a finished run of summarization cannot change it"):
+        answering_options(task, {"task.source_prefix": "x"})
+    with pytest.raises(RecipeError, match=r"Did you mean 'n_best'\?"):
+        answering_options(QuestionAnswering(), {"task.nbest": 3})
+    with pytest.raises(RecipeError, match="greater than or equal to 1"):
+        answering_options(task, {"task.generation.num_beams": 0})

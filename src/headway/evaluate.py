@@ -79,6 +79,7 @@ def evaluate(
     output_dir: str | Path | None = None,
     allow_user_code: bool = False,
     reading: Mapping[str, Any] | None = None,
+    answering: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score a finished run on a labelled file.
 
@@ -88,6 +89,7 @@ def evaluate(
         output_dir: where to write metrics.json and predictions.jsonl; empty writes nothing.
         allow_user_code: import the classes of your own that the run names. Off, metrics of your own are left out.
         reading: options of the recipe's `data` section that differ for this file (``{"format": "tsv"}``).
+        answering: options of the task that say how answers are made (``{"task.generation.num_beams": 4}``).
 
     Returns:
         ``{"metrics": {"data": {metric: {value, low, high}}}, "details": ..., "rows": ..., "tokens_lost": ...}``
@@ -95,7 +97,7 @@ def evaluate(
     Raises:
         HeadwayError: of the kinds RunError, ModelError, DataError; RecipeError of a metric of your own.
     """
-    predictor = Predictor.load(run, allow_user_code=allow_user_code)
+    predictor = Predictor.load(run, allow_user_code=allow_user_code, answering=answering)
     task = predictor.task
     if predictor.left_out:
         logger.warning(

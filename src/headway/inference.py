@@ -24,8 +24,6 @@ from headway.types import Batch, Criterion, Features, Prediction, Row
 ROWS_PER_CHUNK = 2048
 GENERATED_ROWS_PER_CHUNK = 256
 """Of a task that generates: each row takes long, and whoever waits wants to see the first ones."""
-GENERATION_FACTOR = 8
-"""How much larger a batch is where texts are generated: each token costs a pass over all weights, whatever the rows."""
 TOKENS_PER_CHUNK = 1_000_000
 SHOWN_ERRORS = 20
 
@@ -132,12 +130,11 @@ class Inference:
         was_training = self.model.training
         # To set the mode of all parts costs much more than to look at it; a part may be in another one than the whole.
         is_training = any(module.training for module in self.model.modules())
-        factor = GENERATION_FACTOR if self.task.generates else 1
         if is_training:
             self.model.eval()
         try:
             with torch.inference_mode():
-                for numbers in sorted_batches(lengths, batch_size=self.batch_size, factor=factor):
+                for numbers in sorted_batches(lengths, batch_size=self.batch_size, factor=self.task.batch_factor):
                     self.stop_check()
                     batch = self._collate([(number, features[number]) for number in numbers]).to(device)
                     outputs = in_float32(self.task.infer(self.model, batch))

@@ -226,8 +226,10 @@ class _Measured:
         for name in self._prepared.features:
             if name != "train":
                 # Every split is scored at the end, and before the training for the comparison.
-                times = 1 + training.baselines + (self.num_evaluations if name == "validation" else 0)
-                total += times * self._reading_seconds(name)
+                partly = training.baselines + (self.num_evaluations if name == "validation" else 0)
+                rows = len(self._prepared.tables[name])
+                share = min(rows, training.max_eval_samples or rows) / max(rows, 1)
+                total += (1 + partly * share) * self._reading_seconds(name)
         return total
 
     def _reading_seconds(self, split: str) -> float:
@@ -236,7 +238,8 @@ class _Measured:
         if not len(features):
             return 0.0
         size = self._recipe.training.per_device_eval_batch_size
-        batches = [_Cost.of(features, group) for group in sorted_batches(features.lengths.tolist(), batch_size=size)]
+        groups = sorted_batches(features.lengths.tolist(), batch_size=size, factor=self._prepared.task.batch_factor)
+        batches = [_Cost.of(features, group) for group in groups]
         typical = batches[len(batches) // 2]
         self._model.eval()
         slow = self._timed(batches[0], self._infer)

@@ -25,7 +25,7 @@ from headway.importing import find_user_code, load_class
 from headway.inference import Inference
 from headway.models.precision import has_bfloat16, to_bfloat16
 from headway.models.saving import load_model
-from headway.recipe import TASKS, reading_options
+from headway.recipe import TASKS, answering_options, reading_options
 from headway.run_dir import model_folder
 from headway.tasks.base import Limits, Task
 from headway.types import Prediction, Row
@@ -56,6 +56,7 @@ class Predictor:
         batch_size: int = 64,
         bf16: bool = False,
         device: str | None = None,
+        answering: Mapping[str, Any] | None = None,
     ) -> Predictor:
         """Return the predictor of a finished run, or of the `model` folder of one.
 
@@ -66,9 +67,11 @@ class Predictor:
             batch_size: rows of 32 tokens that the model sees at once; it never changes a result.
             bf16: compute in bfloat16, which is faster and moves probabilities in the third digit.
             device: where to compute; empty takes CUDA where there is one.
+            answering: options of the task that say how answers are made, where they differ from the run's
+                (``{"task.generation.num_beams": 4}``); see `Task.answer_options`.
 
         Raises:
-            RecipeError: bfloat16 is asked for and the device has none.
+            RecipeError: bfloat16 is asked for and the device has none, or an option cannot be changed.
             RunError: there is no finished run.
             ModelError: the model folder is damaged, incomplete, or needs code that is not allowed.
         """
@@ -95,6 +98,7 @@ class Predictor:
         if left_out:
             # No prediction needs them, so they are no reason to refuse the run.
             task = task.model_copy(update={"metrics": ()})
+        task = answering_options(task, answering or {})
         model, tokenizer = load_model(folder, about["kind"], allow_user_code=allow_user_code)
         model.to(place).eval()
         if bf16:

@@ -308,6 +308,29 @@ def reading_options(data: DataOptions, changes: Mapping[str, Any]) -> DataOption
         raise RecipeError(_explain(error, "data")) from None
 
 
+def answering_options(task: Task, changes: Mapping[str, Any]) -> Task:
+    """Return the task of a run with some of its `answer_options` changed, named `task.max_answer_length` or so.
+
+    Raises:
+        RecipeError: there is no such option, it decides what was learnt, or the value does not fit it.
+    """
+    content = task.model_dump(mode="json")
+    for name in changes:
+        option = name.removeprefix("task.").partition(".")[0]
+        if option not in task.answer_options:
+            hint = did_you_mean(option, task.answer_options)
+            raise RecipeError(
+                f"{name}: a finished run of {task.name} cannot change it.{hint} At prediction it takes "
+                f"{', '.join(f'task.{one}' for one in task.answer_options) or 'no option of its task'}."
+            )
+    try:
+        return type(task).model_validate(
+            _overridden(content, {name.removeprefix("task."): one for name, one in changes.items()})
+        )
+    except ValidationError as error:
+        raise RecipeError(_explain(error, "task")) from None
+
+
 def _overridden(content: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in overrides.items():
         *sections, option = name.split(".")

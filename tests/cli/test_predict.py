@@ -86,3 +86,18 @@ def test_a_person_reads_four_digits(value: Any, shown: str) -> None:
 def test_exactly_one_source_is_asked_for(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["predict", str(finished_run)]) == 2
     assert "exactly one of --text" in capsys.readouterr().err
+
+
+def test_a_bar_shows_on_a_terminal_where_the_answers_do_not(
+    finished_run: Path, reviews_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    output = tmp_path / "out.jsonl"
+    assert run(["predict", str(finished_run), "--data", str(reviews_csv), "--output", str(output)]) == 0
+    assert "Predicting" in capsys.readouterr().err
+    assert len(records(output.read_text())) == 40
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert run(["predict", str(finished_run), "--data", str(reviews_csv)]) == 0
+    captured = capsys.readouterr()
+    assert len(records(captured.out)) == 40
+    assert "Predicting" not in captured.err

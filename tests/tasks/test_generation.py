@@ -238,6 +238,31 @@ def test_without_padding_the_encoder_says_the_same(tiny_bert: Path) -> None:
     torch.testing.assert_close(said[0][2], said[1][2], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("family", ["bart", "marian", "mbart"])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_attention_of_ours_says_the_same(family: str, beams: int, folders: dict[str, Path]) -> None:
+    task = Translation(**FAMILIES[family][1], max_target_length=12, generation={"num_beams": beams})
+    rows = [{"source": one, "target": [two]} for one, two in PAIRS]
+    found = []
+    for packing in (True, False):
+        backbone = load_backbone(ModelOptions(model_name_or_path=str(folders[family]), packing=packing))
+        model: Any = task.build_model(backbone)
+        assert {one.config._attn_implementation for one in model.modules() if "config" in vars(one)} >= {
+            "headway" if packing else "sdpa"
+        }
+        inference = Inference(task, model, backbone.tokenizer, Limits(max_length=32))
+        features = list(inference.encode(rows))
+        batch = task.collate(features, backbone.tokenizer)
+        outputs = task.forward(model, batch)
+        loss = task.loss(outputs, batch, torch.nn.functional.cross_entropy)
+        loss.backward()
+        gradient = model.get_decoder().layers[0].self_attn.q_proj.weight.grad
+        found.append((inference.predict(features, rows), outputs["logits"], gradient))
+    assert found[0][0] == found[1][0]
+    torch.testing.assert_close(found[0][1], found[1][1], atol=2e-6, rtol=0)
+    torch.testing.assert_close(found[0][2], found[1][2], atol=1e-6, rtol=0)
+
+
 def test_sampling_repeats_itself_and_touches_no_other_draws(tiny_bert: Path) -> None:
     backbone = load_backbone(ModelOptions(model_name_or_path=str(tiny_bert)))
     task = Summarization(max_target_length=8, generation={"do_sample": True, "temperature": 3.0})

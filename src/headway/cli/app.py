@@ -33,6 +33,7 @@ for _name, _help in (
     ("evaluate", "Score a run on a labelled file."),
     ("predict", "Predict one text, a file, or standard input."),
     ("extract", "Find the entities in texts, and how they are related."),
+    ("chat", "Talk with a run of dialogue."),
     ("check", "Look for trouble in the data before any training."),
     ("compare", "Say by how much runs differ, paired over their seeds."),
     ("report", "Write the report of a run again."),
@@ -50,11 +51,14 @@ searching.command("headway.cli.search:index", name="index", help="Turn the texts
 searching.command("headway.cli.search:query", name="query", help="Find the nearest texts of an index.")
 searching.command("headway.cli.search:duplicates", name="duplicates", help="List pairs that say nearly the same.")
 app.command(searching)
+vocabularies = cyclopts.App(name="vocabulary", help="Make a vocabulary, and a new model for it, from your own texts.")
+vocabularies.command("headway.cli.vocabulary:train", name="train", help="Learn a vocabulary and write a new model.")
+app.command(vocabularies)
 app.register_install_completion_command("--install_completion")
 
 VERBS = (
-    "train", "tune", "evaluate", "predict", "extract", "search", "check", "compare", "report", "init", "doctor", "runs",
-    "recipe",
+    "train", "tune", "evaluate", "predict", "extract", "chat", "search", "check", "compare", "report", "init", "doctor",
+    "runs", "recipe", "vocabulary",
 )  # fmt: skip
 
 

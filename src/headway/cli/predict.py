@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -35,11 +35,12 @@ def predict(
 
     Files are read as the run's own data were; `--data.format`, `--data.columns.text` and so on change that. Standard
     input holds one text a line, or one JSON object a line. The columns of other tasks are options like `--text`:
-    `--question "..." --context "..."`, `--choices '["one", "another"]'`.
+    `--question "..." --context "..."`, `--choices '["one", "another"]'`. Options that say how answers are made may
+    differ from the run's: `--task.generation.num_beams 4`.
 
     Args:
         run: The run directory.
-        overrides: Columns of one row, reading options that differ for this file, or `-` for standard input.
+        overrides: Columns of one row, reading and answering options that differ, or `-` for standard input.
         text: One text.
         text_pair: The second text of a pair.
         data: A file with one row for each prediction; a label column is not needed.
@@ -51,35 +52,59 @@ def predict(
     """
     from headway.errors import RecipeError, RunBusyError, RunError
     from headway.predictor import Predictor
-    from headway.recipe import parse_overrides
 
     row, options = _apart([token for token in overrides if token != "-"])
     row |= {name: value for name, value in (("text", text), ("text_pair", text_pair)) if value is not None}
     from_input = "-" in overrides
     if sum((bool(row), data is not None, from_input)) != 1:
         raise RecipeError("Give exactly one of --text TEXT, --data FILE, or - for standard input.")
-    if row and options:
-        raise RecipeError(f"{options[0]!r} goes with --data FILE; it says how a file is read.")
+    reading, answering = reading_and_answering(options)
+    if row and reading:
+        raise RecipeError(f"'--{next(iter(reading))}' goes with --data FILE; it says how a file is read.")
     if output is not None and Path(output).exists():
         raise RunBusyError(f"{output} exists already. Remove it or choose another --output.")
     if output is not None and not Path(output).parent.is_dir():
         raise RunError(f"There is no folder {Path(output).parent} to write {output} in. Make it first.")
-    predictor = Predictor.load(run, allow_user_code=allow_user_code, batch_size=batch_size, bf16=bf16)
+    predictor = Predictor.load(
+        run, allow_user_code=allow_user_code, batch_size=batch_size, bf16=bf16, answering=answering
+    )
     if row:
         prediction = predictor.predict(row)
         record = {**row, "value": prediction.value, "score": prediction.score, **prediction.detail}
         print(json.dumps(record, ensure_ascii=False) if json_ else _lines(record))
         return
+    total = None
     if data is not None:
-        rows: Iterator[Any] = iter(predictor.read(data, parse_overrides(options)))
+        table = predictor.read(data, reading)
+        rows: Iterator[Any] = iter(table)
+        total = len(table)
     else:
         rows = _standard_input(predictor)
     with _output(output) as file:
-        for given, prediction in predictor.pairs(rows):
+        for given, prediction in _watched(predictor.pairs(rows), total, is_on_screen=output is None):
             record = {**given, "value": prediction.value, "score": prediction.score, **prediction.detail}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
             if output is None:
                 file.flush()
+
+
+def reading_and_answering(tokens: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the dotted options that say how a file is read, and those that say how answers are made (`task.`)."""
+    from headway.recipe import parse_overrides
+
+    options = parse_overrides(tokens)
+    answering = {name: value for name, value in options.items() if name.startswith("task.")}
+    return {name: value for name, value in options.items() if name not in answering}, answering
+
+
+def _watched(pairs: Iterator[Any], total: int | None, *, is_on_screen: bool) -> Iterator[Any]:
+    """Return the pairs as they come, with a bar on the terminal where the predictions themselves do not show there."""
+    if not sys.stderr.isatty() or (is_on_screen and sys.stdout.isatty()):
+        return pairs
+    from rich.console import Console
+    from rich.progress import track
+
+    return iter(track(pairs, "Predicting", total=total, console=Console(stderr=True)))
 
 
 def _apart(tokens: list[str]) -> tuple[dict[str, Any], list[str]]:

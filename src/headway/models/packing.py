@@ -31,6 +31,9 @@ _STACKS = {
 }  # fmt: skip
 """Family -> the part of the body that runs packed; the whole body where that is empty."""
 
+_PADDED = ("bart", "mbart", "marian", "pegasus")
+"""Families that compute padding, for their layers know no packed tokens, but take another way to compute attention."""
+
 _NAME = "headway"
 """Of the attention function, in the configuration of a model in memory; transformers does not save it."""
 
@@ -57,6 +60,14 @@ def pack(model: Any) -> None:
     """
     body = encoder_of(model)
     config = body.config
+    if model.config.is_encoder_decoder:
+        decoder = model.get_decoder().base_model
+        if decoder.config.model_type in (*_STACKS, *_PADDED) and decoder.config._attn_implementation == "sdpa":
+            _use_attention(decoder)
+    if config.model_type in _PADDED and config._attn_implementation == "sdpa":
+        _say(f"{config.model_type} models add positions to padded batches only")
+        _use_attention(body)
+        return
     if config.model_type not in _STACKS:
         _say(f"{config.model_type} models compute attention in a way of their own")
         return
@@ -66,10 +77,7 @@ def pack(model: Any) -> None:
     if config.to_dict().get("is_decoder"):
         _say("this model is configured as a decoder")
         return
-    for module in body.modules():
-        # The layers of an encoder in an encoder-decoder have another copy of the configuration than their body.
-        if "config" in vars(module):
-            module.config._attn_implementation = _NAME
+    _use_attention(body)
     stack = body.get_submodule(_STACKS[config.model_type])
     if stack is body:
         body.register_forward_pre_hook(_pack_inputs, with_kwargs=True)
@@ -78,6 +86,14 @@ def pack(model: Any) -> None:
         stack.register_forward_pre_hook(_pack_vectors, with_kwargs=True)
         stack.register_forward_hook(_pad_outputs, with_kwargs=True)
     body.register_forward_hook(_pad_outputs, with_kwargs=True)
+
+
+def _use_attention(body: Any) -> None:
+    """Let the layers of ``body`` compute attention by `attention`."""
+    for module in body.modules():
+        # The layers of an encoder in an encoder-decoder have another copy of the configuration than their body.
+        if "config" in vars(module):
+            module.config._attn_implementation = _NAME
 
 
 def is_packed(model: Any) -> bool:
@@ -153,6 +169,7 @@ def attention(
     scaling: float | None = None,
     layout: Layout | None = None,
     sliding_window: int | None = None,
+    is_causal: bool | None = None,
     **other: Any,
 ) -> tuple[Tensor, None]:
     """Return attention as transformers asks for it: (batch, tokens, heads, head size) and no weights.
@@ -167,12 +184,16 @@ def attention(
         scaling: of the products; None takes the inverse root of the head size.
         layout: of a packed batch.
         sliding_window: a token of a packed batch sees those that are fewer places away than this; None: all.
+        is_causal: without a mask, a token sees those before it only; None: as the layer says.
         other: what transformers hands to other functions.
     """
     by_torch = isinstance(getattr(module, "dropout", None), nn.Dropout)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     how = _How(scale, dropout, functional.dropout if by_torch else fast_dropout)
     if layout is None:
+        causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
+        if causal and attention_mask is None and query.shape[2] > 1:
+            attention_mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()
         output = _attend(query, key, value, attention_mask, how)
         return output.transpose(1, 2).contiguous(), None
     query, key, value = (one[0].transpose(0, 1) for one in (query, key, value))  # (packed tokens, heads, head size)

@@ -131,6 +131,12 @@ def load_weights(
             output_loading_info=True,
             **settings,
         )
+    # What transformers computes anew instead of saving it (Marian's sines of positions) comes back as it never was if
+    # it is trained, and reading makes every tensor trainable.
+    computed = set(model._keys_to_ignore_on_save or ())
+    for name, parameter in model.named_parameters():
+        if name in computed:
+            parameter.requires_grad_(False)
     return Loaded(
         model,
         missing=tuple(sorted(report["missing_keys"])),

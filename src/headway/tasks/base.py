@@ -86,6 +86,13 @@ class Task(Options, ABC):
     """Whether `encode` itself lays every long text over windows, which `merge` joins: then nothing of a text is cut,
     and the model is not wrapped."""
 
+    answer_options: ClassVar[tuple[str, ...]] = ()
+    """The options that say how answers are made of what the model says; at prediction they may differ from the
+    run's."""
+
+    batch_factor: ClassVar[int] = 1
+    """How many times as many tokens a batch for prediction holds as `headway.data.batching.sorted_batches` says."""
+
     generates: ClassVar[bool] = False
     """Whether `infer` writes texts token by token, which takes long; the loss then needs a `forward` of its own."""
 

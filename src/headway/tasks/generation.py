@@ -86,6 +86,9 @@ class Generation(Task):
     """A task whose answer is a text that the model writes."""
 
     generates: ClassVar[bool] = True
+    # Each token that is written costs a pass over all weights, for however many rows.
+    batch_factor: ClassVar[int] = 8
+    answer_options: ClassVar[tuple[str, ...]] = ("generation", "max_target_length")
     target_column: ClassVar[str]
     """The column with the texts that would be right."""
 

@@ -43,6 +43,7 @@ class QuestionAnswering(Task):
     name: ClassVar[str] = "question-answering"
     truncations: ClassVar[tuple[str, ...]] = ("head",)
     joins_windows: ClassVar[bool] = True
+    answer_options: ClassVar[tuple[str, ...]] = ("max_answer_length", "n_best", "null_threshold")
 
     type: str = "question-answering"
     """The task."""
