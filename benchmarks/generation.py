@@ -31,11 +31,10 @@ def facts_of(task: Any, tables: dict[str, Any], tokenizer: Any, *, max_length: i
         batch_size: of the recipe's evaluation; headway's own batches follow from it and from the lengths.
     """
     from headway.data.batching import sorted_batches
-    from headway.inference import GENERATION_FACTOR
 
     rows = list(tables[SPLIT])
     encoded = tokenizer([row["source"] for row in rows], truncation=True, max_length=max_length)["input_ids"]
-    batches = sorted_batches([len(ids) for ids in encoded], batch_size=batch_size, factor=GENERATION_FACTOR)
+    batches = sorted_batches([len(ids) for ids in encoded], batch_size=batch_size, factor=task.batch_factor)
     predictions = task.baselines(list(tables["train"]), rows, seed=0)
     return {
         "max_target_length": task.max_target_length,
