@@ -7,6 +7,7 @@ nothing of headway until its training is over and its predictions are scored.
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import sys
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import generation
 import psutil
 from levers import LEVERS, flops_per_token, peak_flops
 from trainer_loop import train_and_score, watch_steps
@@ -22,6 +24,8 @@ from trainer_loop import train_and_score, watch_steps
 NEVER = 10**9
 """Steps between two evaluations or checkpoints: more than any run has."""
 EVALUATION_BATCH_SIZE = 64
+OPTIMIZATION = ("adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "label_smoothing_factor")
+"""Options of the recipe that the Trainer has, too, by the same names."""
 
 
 def run_one(file: Path) -> None:
@@ -50,6 +54,8 @@ class Clock:
     memory_mb: float = 0.0
     _began: float = 0.0
     _ended: float = 0.0
+    _used_at_begin: float = 0.0
+    _used_at_end: float = 0.0
     _others_at_begin: float = 0.0
     _others_at_end: float = 0.0
 
@@ -58,20 +64,24 @@ class Clock:
         if not self._began:
             self.startup_seconds = time.time() - self.started
             self._others_at_begin = seconds_of_others()
+            self._used_at_begin = time.process_time()
             self._began = time.perf_counter()
 
     def end_step(self) -> None:
         """Note the end of a step, its weights moved."""
         self._ended = time.perf_counter()
+        self._used_at_end = time.process_time()
         self.steps += 1
         self.memory_mb = peak_memory_mb()
         self._others_at_end = seconds_of_others()
 
-    def facts(self, num_rows: int, epochs: int) -> dict[str, Any]:
+    def facts(self, num_rows: int, epochs: float) -> dict[str, Any]:
         """Return speed, start-up time and memory."""
-        seconds = self._ended - self._began
+        seconds, used = self._ended - self._began, self._used_at_end - self._used_at_begin
         return {
+            "epochs": epochs,
             "sequences_per_second": num_rows * epochs / seconds,
+            "sequences_per_cpu_second": num_rows * epochs / used,
             "training_seconds": seconds,
             "startup_seconds": self.startup_seconds,
             "steps": self.steps,
@@ -80,6 +90,13 @@ class Clock:
             # Clock ticks are coarse, so that a short run alone may come out slightly below 0.
             "processors_of_others": max(0.0, (self._others_at_end - self._others_at_begin) / seconds),
         }
+
+
+def passes(steps: int, num_rows: int, training: dict[str, Any]) -> float:
+    """Return how often the training rows were seen: as often as was asked for, or what so many steps come to."""
+    if training["max_steps"] < 0:
+        return float(training["num_train_epochs"])
+    return steps / math.ceil(num_rows / training["per_device_train_batch_size"])
 
 
 def peak_memory_mb() -> float:
@@ -106,7 +123,7 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
     import lightning  # noqa: F401  brings both sides' files into the disk cache, so that who comes first pays nothing
     import numpy as np
     import torch
-    from transformers import AutoConfig, Trainer  # noqa: F401
+    from transformers import AutoConfig, AutoTokenizer, Trainer  # noqa: F401
 
     from headway.data.options import DataOptions
     from headway.models.location import locate
@@ -141,6 +158,7 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
         training=recipe.training.model_copy(
             update={
                 "num_train_epochs": job["epochs"],
+                "max_steps": job["max_steps"] or -1,
                 "per_device_eval_batch_size": EVALUATION_BATCH_SIZE,
                 "eval_steps": NEVER,
                 "save_steps": NEVER,
@@ -157,6 +175,7 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
         "problem_type": options.get("problem_type"),
         "labels": options.get("labels", []),
         "epochs": job["epochs"],
+        "max_steps": recipe.training.max_steps,
         "batch_size": recipe.training.per_device_train_batch_size,
         "learning_rate": recipe.optimization.learning_rate,
         "warmup_ratio": recipe.optimization.warmup_ratio,
@@ -164,11 +183,24 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
         "lr_scheduler_type": recipe.optimization.lr_scheduler_type,
         "max_length": recipe.data.max_length,
     }
-    settings = facts | {"model": str(locate(model).folder)}
+    path = str(locate(model).folder)
+    if task.generates:
+        facts |= generation.facts_of(
+            task,
+            tables,
+            AutoTokenizer.from_pretrained(path),
+            max_length=recipe.data.max_length,
+            batch_size=EVALUATION_BATCH_SIZE,
+        )
+    else:
+        config = AutoConfig.from_pretrained(path)
+        per_token = flops_per_token(config, 0)
+        facts["flops_per_token"] = [per_token, flops_per_token(config, 1) - per_token]
+        facts["peak_flops"] = peak_flops(torch.bfloat16)
+    settings = facts | {"model": path, "generates": task.generates}
+    settings |= {name: getattr(recipe.optimization, name) for name in OPTIMIZATION}
     (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
-    config = AutoConfig.from_pretrained(settings["model"])
-    limits = {"flops_per_token": [flops_per_token(config, 0), flops_per_token(config, 1) - flops_per_token(config, 0)]}
-    return facts | limits | {"peak_flops": peak_flops(torch.bfloat16)}
+    return facts
 
 
 # --- headway ----------------------------------------------------------------------------------------------------------
@@ -199,14 +231,15 @@ def with_headway(job: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     tokens = manifest["tokens"]["train"]
     scores = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["metrics"]
-    epochs = int(recipe.training.num_train_epochs)
-    return {
-        **clock.facts(manifest["data"]["train"]["rows"], epochs),
+    num_rows, training = manifest["data"]["train"]["rows"], recipe.training
+    found = {
+        **clock.facts(num_rows, passes(clock.steps, num_rows, training.model_dump())),
         "train_tokens": tokens["tokens"] - tokens["tokens_lost"],
-        "precision": precision(recipe.training.bf16),
+        "precision": precision(training.bf16),
         "threads": torch.get_num_threads(),
         "metrics": {split: {name: one["value"] for name, one in found.items()} for split, found in scores.items()},
     }
+    return found | generation.of_headway(run, recipe) if recipe.task.generates else found
 
 
 def _watch_steps(module_class: Any, clock: Clock) -> None:
@@ -245,10 +278,12 @@ def with_trainer(job: dict[str, Any], *, is_tuned: bool) -> dict[str, Any]:
         "output_dir": str(Path(job["work"]) / "run"),
         "seed": job["seed"],
         "num_train_epochs": settings["epochs"],
+        "max_steps": settings["max_steps"],
         "per_device_train_batch_size": settings["batch_size"],
         "per_device_eval_batch_size": EVALUATION_BATCH_SIZE,
         "learning_rate": settings["learning_rate"],
         "weight_decay": settings["weight_decay"],
+        **{name: settings[name] for name in OPTIMIZATION},
         "lr_scheduler_type": settings["lr_scheduler_type"],
         "warmup_steps": settings["warmup_ratio"],  # below 1 it is a share
         "save_strategy": "no",
@@ -259,10 +294,13 @@ def with_trainer(job: dict[str, Any], *, is_tuned: bool) -> dict[str, Any]:
     }
     if settings["task"] == "text-classification":
         found = classify(job, settings, clock, arguments)
+    elif settings["generates"]:
+        found = generation.with_trainer(job, settings, clock, arguments, is_tuned=is_tuned)
     else:
         found = train_and_score(job, clock, training_arguments=arguments)
+    num_rows = found.pop("num_rows")
     return {
-        **clock.facts(found.pop("num_rows"), settings["epochs"]),
+        **clock.facts(num_rows, passes(clock.steps, num_rows, arguments)),
         **found,
         "precision": "bf16-mixed" if is_tuned else "32-true",
         "threads": torch.get_num_threads(),

@@ -31,7 +31,7 @@ VARIANTS = ("headway", "trainer", "trainer-tuned")
 ALL_VARIANTS = (*VARIANTS, *LEVERS)
 PACKAGES = ("headway", "torch", "transformers", "accelerate", "lightning", "datasets", "tokenizers")
 # What a result depends on; results of other settings are not continued.
-SETTINGS = ("epochs", "max_train_rows", "max_evaluation_rows", "model")
+SETTINGS = ("epochs", "max_steps", "max_train_rows", "max_evaluation_rows", "model")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     helped = f"some of {','.join(ALL_VARIANTS)} [{','.join(VARIANTS)}]"
     add("--variants", type=_names(ALL_VARIANTS), default=VARIANTS, help=helped)
     add("--epochs", type=_positive, default=3, help="passes over the training rows [3]")
+    add("--max_steps", type=_positive, help="end after this many steps, whatever --epochs says [no limit]")
     add("--max_train_rows", type=_positive, help="train on this many random rows, the same for all [all rows]")
     add("--max_evaluation_rows", type=_positive, help="score on this many random rows of each split [all rows]")
     add("--model", default="minilm", help="backbone: minilm or a folder [minilm]")

@@ -318,7 +318,9 @@ def test_a_part_of_every_set_can_be_trained_on(name: str, shared_data: Path, tin
     from headway.recipe import Recipe
 
     job = {"prepared": tmp_path, "recipe": BENCHMARKS / "recipes" / f"{name}.yaml", "data": shared_data, "epochs": 1}
-    facts = measurement.prepare(job | {"model": str(tiny_bert), "max_train_rows": 80, "max_evaluation_rows": 40})
+    facts = measurement.prepare(
+        job | {"model": str(tiny_bert), "max_steps": None, "max_train_rows": 80, "max_evaluation_rows": 40}
+    )
     recipe = Recipe.load(tmp_path / "recipe.yaml")
     prepared = prepare(recipe, read_tables(recipe), load_backbone(recipe.model).tokenizer)
     assert facts["rows"].keys() == prepared.features.keys() > {"train"}
