@@ -34,7 +34,9 @@ def evaluate(
     from headway.cli.tables import metrics_table
     from headway.evaluate import evaluate as score
     from headway.recipe import parse_overrides
+    from headway.training.memory import keep_freed_memory
 
+    keep_freed_memory()
     result = score(
         run, data, output_dir=output_dir, allow_user_code=allow_user_code, reading=parse_overrides(overrides)
     )
