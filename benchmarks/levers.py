@@ -20,6 +20,24 @@ LEVERS: dict[str, dict[str, Any]] = {
 }
 """Variant -> the options that make it of headway's defaults. "All four" are those the Trainer has no option for."""
 
+PARTLY: dict[str, dict[str, Any]] = {
+    "headway-frozen": {"model.freeze": "all", "model.head": "linear"},
+    "headway-frozen-second-head": {"model.freeze": "all", "model.head": "mlp"},
+    "headway-top": {"model.freeze": 4, "model.cache_frozen": True},
+}
+"""Variant -> the options that leave a part of the backbone as it is."""
+
+AFTER = {"headway-frozen-second-head": "headway-frozen"}
+"""Variant -> the one whose cache it finds."""
+
+TRAINERS: dict[str, dict[str, Any]] = {
+    "trainer": {"is_tuned": False},
+    "trainer-tuned": {"is_tuned": True},
+    "trainer-frozen": {"is_tuned": False, "freeze": "all"},
+    "trainer-tuned-top": {"is_tuned": True, "freeze": 4},
+}
+"""Variant -> how the Trainer trains: tuned or at its defaults; the whole model, a head, or all but some layers."""
+
 
 def flops_per_token(config: Any, length: float) -> float:
     """Return the floating-point operations of forward and backward for one token of a BERT-like encoder.

@@ -18,7 +18,7 @@ from typing import Any
 
 import generation
 import psutil
-from levers import LEVERS, flops_per_token, peak_flops
+from levers import LEVERS, PARTLY, TRAINERS, flops_per_token, peak_flops
 from trainer_loop import train_and_score, watch_steps
 
 NEVER = 10**9
@@ -36,10 +36,10 @@ def run_one(file: Path) -> None:
             found = prepare(job)
         case "headway":
             found = with_headway(job, {})
-        case kind if kind in LEVERS:
-            found = with_headway(job, LEVERS[kind])
+        case kind if kind in TRAINERS:
+            found = with_trainer(job, **TRAINERS[kind])
         case kind:
-            found = with_trainer(job, is_tuned=kind == "trainer-tuned")
+            found = with_headway(job, (LEVERS | PARTLY)[kind])
     Path(job["result"]).write_text(json.dumps(found), encoding="utf-8")
 
 
@@ -149,6 +149,7 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
         task=task,
         data=DataOptions.model_validate(
             {name: getattr(recipe.data, name) for name in ("max_length", "truncation", "doc_stride", "window_pooling")}
+            | ({"max_length": job["max_length"]} if job.get("max_length") else {})
             | {"train": str(files["train"]), "validation": None}
             | {name: str(path) for name, path in files.items()}
         ),
@@ -181,7 +182,7 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
         "warmup_ratio": recipe.optimization.warmup_ratio,
         "weight_decay": recipe.optimization.weight_decay,
         "lr_scheduler_type": recipe.optimization.lr_scheduler_type,
-        "max_length": recipe.data.max_length,
+        "max_length": job.get("max_length") or recipe.data.max_length,
     }
     path = str(locate(model).folder)
     if task.generates:
@@ -223,6 +224,7 @@ def with_headway(job: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]
 
     clock = Clock(job["started"])
     _watch_steps(TrainingModule, clock)
+    _watch_encoding(clock)
     logging.basicConfig(level=logging.INFO)
     folder, run = Path(job["prepared"]), Path(job["work"]) / "run"
     recipe = Recipe.load(folder / "recipe.yaml", {"training.seeds": [job["seed"]], **options})
@@ -259,15 +261,29 @@ def _watch_steps(module_class: Any, clock: Clock) -> None:
     module_class.optimizer_step = watched_optimizer_step
 
 
+def _watch_encoding(clock: Clock) -> None:
+    """Let the clock begin where a frozen backbone, or its frozen layers, are asked once: that is work of training."""
+    from headway import work
+
+    encode_once = work.encode_once
+
+    def watched(*arguments: Any, **keywords: Any) -> Any:
+        clock.begin_step()
+        return encode_once(*arguments, **keywords)
+
+    work.encode_once = watched
+
+
 # --- the Trainer ------------------------------------------------------------------------------------------------------
 
 
-def with_trainer(job: dict[str, Any], *, is_tuned: bool) -> dict[str, Any]:
+def with_trainer(job: dict[str, Any], *, is_tuned: bool, freeze: int | str | None = None) -> dict[str, Any]:
     """Train as the examples of transformers do and score the predictions.
 
     Args:
         job: what train.py wrote.
         is_tuned: with bfloat16 and length grouping; otherwise at the defaults.
+        freeze: the backbone is left as it is: "all" of it, or the embeddings and so many of the lowest layers.
     """
     import torch
 
@@ -293,7 +309,7 @@ def with_trainer(job: dict[str, Any], *, is_tuned: bool) -> dict[str, Any]:
         **tuned,
     }
     if settings["task"] == "text-classification":
-        found = classify(job, settings, clock, arguments)
+        found = classify(job, settings, clock, arguments, freeze)
     elif settings["generates"]:
         found = generation.with_trainer(job, settings, clock, arguments, is_tuned=is_tuned)
     else:
@@ -307,7 +323,13 @@ def with_trainer(job: dict[str, Any], *, is_tuned: bool) -> dict[str, Any]:
     }
 
 
-def classify(job: dict[str, Any], settings: dict[str, Any], clock: Clock, arguments: dict[str, Any]) -> dict[str, Any]:
+def classify(
+    job: dict[str, Any],
+    settings: dict[str, Any],
+    clock: Clock,
+    arguments: dict[str, Any],
+    freeze: int | str | None = None,
+) -> dict[str, Any]:
     """Train a classifier as transformers' run_classification.py does; return metrics, tokens and rows."""
     import numpy as np
     import torch
@@ -328,6 +350,10 @@ def classify(job: dict[str, Any], settings: dict[str, Any], clock: Clock, argume
     model = AutoModelForSequenceClassification.from_pretrained(
         settings["model"], num_labels=len(labels) or 1, problem_type=problem_type
     )
+    if freeze is not None:
+        body = model.base_model
+        for part in [body] if freeze == "all" else [body.embeddings, *body.encoder.layer[:freeze]]:
+            part.requires_grad_(False)
     max_length = min(settings["max_length"], tokenizer.model_max_length)
 
     def tokenize(rows: dict[str, list[Any]]) -> Any:

@@ -22,16 +22,16 @@ from pathlib import Path
 from typing import Any
 
 # Nothing heavy is imported here: on Linux a process inherits its parent's peak memory.
-from levers import LEVERS
+from levers import AFTER, LEVERS, PARTLY, TRAINERS
 from summary import summary
 
 RECIPES = Path(__file__).parent / "recipes"
 SETS = tuple(sorted(path.stem for path in RECIPES.glob("*.yaml")))
 VARIANTS = ("headway", "trainer", "trainer-tuned")
-ALL_VARIANTS = (*VARIANTS, *LEVERS)
+ALL_VARIANTS = tuple(dict.fromkeys((*VARIANTS, *LEVERS, *PARTLY, *TRAINERS)))
 PACKAGES = ("headway", "torch", "transformers", "accelerate", "lightning", "datasets", "tokenizers")
 # What a result depends on; results of other settings are not continued.
-SETTINGS = ("epochs", "max_steps", "max_train_rows", "max_evaluation_rows", "model")
+SETTINGS = ("epochs", "max_steps", "max_train_rows", "max_evaluation_rows", "max_length", "model")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max_steps", type=_positive, help="end after this many steps, whatever --epochs says [no limit]")
     add("--max_train_rows", type=_positive, help="train on this many random rows, the same for all [all rows]")
     add("--max_evaluation_rows", type=_positive, help="score on this many random rows of each split [all rows]")
+    add("--max_length", type=_positive, help="tokens of a row, instead of what the recipes say")
     add("--model", default="minilm", help="backbone: minilm or a folder [minilm]")
     add("--output", type=Path, default=Path("benchmark-results.json"), help="file of the results [%(default)s]")
     add("--resume", action="store_true", help="keep what --output holds and measure only what it lacks")
@@ -131,7 +132,11 @@ def measure_all(options: argparse.Namespace, results: dict[str, Any]) -> list[st
             found = None
             if facts is not None:
                 results["sets"][name] = facts
-                found = run_process({"kind": variant, "seed": seed}, folder)
+                job = {"kind": variant, "seed": seed}
+                if variant in AFTER:
+                    job["cache"] = str(folder / f"cache-{seed}")
+                    run_process(job | {"kind": AFTER[variant]}, folder)
+                found = run_process(job, folder)
             label = f"{name}, seed {seed}, {variant}"
             if found is None:
                 failed.append(label)
@@ -151,11 +156,12 @@ def run_process(job: dict[str, Any], folder: Path, script: Path = Path(__file__)
     """Do one job of ``script`` in a fresh process, alone, and return what it found, or nothing where it failed."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         work = Path(temporary)
+        # Every run tokenises for itself, as a first run does, unless the job says where an earlier one left its cache.
+        caches = Path(job.get("cache", work))
         environment = os.environ | {
-            # Every run tokenises for itself, as a first run does, and nobody asks a network for anything.
-            "HEADWAY_CACHE": str(work / "cache"),
-            "HF_HUB_OFFLINE": "1",
-            "HF_DATASETS_CACHE": str(work / "datasets"),
+            "HEADWAY_CACHE": str(caches / "cache"),
+            "HF_DATASETS_CACHE": str(caches / "datasets"),
+            "HF_HUB_OFFLINE": "1",  # nobody asks a network for anything
         }
         file = work / "job.json"
         result = work / "result.json"

@@ -1,14 +1,17 @@
-"""The Trainer's loop under one of headway's tasks: same features, same model, same loss, same scorer, another loop.
+"""The Trainer's loop under one of headway's tasks: same features, same weights, same loss, same scorer, another loop.
 
 Where the examples of transformers have a script of their own for a task (classification), measurement.py runs the
-Trainer as that script does. Here the Trainer is given what headway has made of the rows, so that what is compared is
-the loop alone: order of batches, precision, optimizer, schedule, dropout.
+Trainer as that script does. Here the Trainer is given what headway has made of the rows, and a model that computes as
+those of transformers do: with padding, torch's dropout, and a masked language model's logits at all positions.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+
+PLAIN = {"model.packing": False, "model.fast_dropout": False, "model.sorted_weights": False}
+"""The options that give a model as transformers computes it."""
 
 
 def train_and_score(job: dict[str, Any], clock: Any, *, training_arguments: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def train_and_score(job: dict[str, Any], clock: Any, *, training_arguments: dict
     from headway.preparation import build_criterion, prepare, read_tables, token_statistics
     from headway.recipe import Recipe
 
-    recipe = Recipe.load(Path(job["prepared"]) / "recipe.yaml")
+    recipe = Recipe.load(Path(job["prepared"]) / "recipe.yaml", PLAIN)
     backbone = load_backbone(recipe.model)
     prepared = prepare(recipe, read_tables(recipe), backbone.tokenizer)
     task, criterion = prepared.task, build_criterion(recipe, prepared)
@@ -63,7 +66,9 @@ def train_and_score(job: dict[str, Any], clock: Any, *, training_arguments: dict
         """The Trainer with the loss of a headway task."""
 
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
-            loss = task.loss(task.forward(model, inputs["batch"]), inputs["batch"], criterion)
+            batch = inputs["batch"]
+            outputs = whole_logits(model, batch) if task.name == "pretraining" else task.forward(model, batch)
+            loss = task.loss(outputs, batch, criterion)
             return (loss, {}) if return_outputs else loss
 
     trainer = TaskTrainer(
@@ -87,6 +92,19 @@ def train_and_score(job: dict[str, Any], clock: Any, *, training_arguments: dict
     num_rows = len(prepared.tables["train"])
     tokens = token_statistics(features, num_rows, prepared.limits.max_length)
     return {"metrics": metrics, "train_tokens": tokens["tokens"] - tokens["tokens_lost"], "num_rows": num_rows}
+
+
+def whole_logits(model: Any, batch: Any) -> dict[str, Any]:
+    """Return what `Pretraining.forward` does from logits at all positions, which is how transformers computes them."""
+    import torch
+
+    outputs = model(**batch.inputs)
+    number_and_position = [(n, p) for n, one in enumerate(batch.features) for p in one.extra.get("positions", [])]
+    rows, columns = torch.tensor(number_and_position, dtype=torch.long).reshape(-1, 2).unbind(1)
+    if "seq_relationship_logits" not in outputs:
+        return {"logits": outputs["logits"][rows, columns]}
+    logits = outputs["prediction_logits"][rows, columns]
+    return {"logits": logits, "next_sentence": outputs["seq_relationship_logits"]}
 
 
 def watch_steps(clock: Any) -> Any:

@@ -5,6 +5,7 @@ It imports no Lightning, so that a server installs without it.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from headway.data.batching import sorted_batches
 from headway.data.table import Table
 from headway.errors import DataError
+from headway.models.blocked import sorted_weights
 from headway.models.precision import in_float32
 from headway.tasks.base import Limits, Task
 from headway.types import Batch, Criterion, Features, Prediction, Row
@@ -85,6 +87,8 @@ class Inference:
     """Rows of 32 tokens in a batch; see `headway.data.batching.sorted_batches`."""
     stop_check: Callable[[], None] = field(default=lambda: None)
     """Called before each batch; raises where the process was asked to stop."""
+    sort_weights: bool = False
+    """Sort the weights anew for each split (`headway.models.blocked`), since they change between two of them."""
 
     def encode(self, rows: Iterable[Row]) -> Iterator[Features]:
         """Return the features of all rows, each with the number of its row."""
@@ -133,7 +137,8 @@ class Inference:
         if is_training:
             self.model.eval()
         try:
-            with torch.inference_mode():
+            sort = sorted_weights(self.model) if self.sort_weights else contextlib.nullcontext()
+            with sort, torch.inference_mode():
                 for numbers in sorted_batches(lengths, batch_size=self.batch_size, factor=self.task.batch_factor):
                     self.stop_check()
                     batch = self._collate([(number, features[number]) for number in numbers]).to(device)

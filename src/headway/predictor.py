@@ -23,6 +23,7 @@ from headway.errors import ModelError, RecipeError
 from headway.files import read_json
 from headway.importing import find_user_code, load_class
 from headway.inference import Inference
+from headway.models.blocked import sort_weights
 from headway.models.precision import has_bfloat16, to_bfloat16
 from headway.models.saving import load_model
 from headway.recipe import TASKS, answering_options, reading_options
@@ -103,6 +104,8 @@ class Predictor:
         model.to(place).eval()
         if bf16:
             to_bfloat16(model)
+        if about.get("sorted_weights", True):
+            sort_weights(model)
         return cls(task, Inference(task, model, tokenizer, limits, batch_size), data, left_out=left_out)
 
     def predict(self, row: str | Row) -> Prediction:

@@ -312,4 +312,5 @@ def _about(recipe: Recipe, task: Task, inference: Inference) -> dict[str, Any]:
         "limits": inference.limits.model_dump(mode="json"),
         "data": recipe.data.model_dump(mode="json"),
         "labels": task.model_dump(mode="json").get("labels", []),
+        "sorted_weights": recipe.model.sorted_weights,
     }

@@ -95,6 +95,7 @@ def _inference(work: Work, part: Part) -> Inference:
         part.prepared.limits,
         work.recipe.training.per_device_eval_batch_size,
         lambda: work.request.check(saved=f"What was saved before is whole. Go on with: {work.resume_command}"),
+        sort_weights=work.recipe.model.sorted_weights,
     )
 
 

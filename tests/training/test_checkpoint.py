@@ -8,6 +8,8 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 import torch
 
 from headway.errors import ModelError, RunError
+from headway.training import checkpoint as module
 from headway.training.checkpoint import (
     KEPT_RESUME_CHECKPOINTS,
     WholeCheckpointIO,
@@ -49,6 +52,41 @@ def save_best(folder: Path, step: int) -> Path:
 
 def step_of(path: Path) -> float:
     return float(WholeCheckpointIO().load_checkpoint(path)["state_dict"]["weight"][0])
+
+
+GROWTH = """
+import resource, sys, torch
+from pathlib import Path
+from headway.training.checkpoint import WholeCheckpointIO
+io = WholeCheckpointIO()
+io.save_checkpoint({"global_step": 1, "state_dict": {}}, Path(sys.argv[1]) / "resume-00000001.ckpt")
+weights = {str(number): torch.ones(1_000_000) for number in range(64)}
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+io.save_checkpoint({"global_step": 2, "state_dict": weights}, Path(sys.argv[1]) / "resume-00000002.ckpt")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted in other units there")
+def test_a_checkpoint_is_never_held_in_memory_as_a_whole(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", GROWTH, str(tmp_path)], capture_output=True, check=True)
+    assert int(done.stdout) < 64_000, "kilobytes, a quarter of what the file holds"
+    assert (tmp_path / "resume-00000002.ckpt").stat().st_size > 256_000_000
+
+
+def test_an_error_while_torch_writes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, 1)
+    kept = resume_path(tmp_path, 1).read_bytes()
+
+    class Full:
+        def write(self, content: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "write_whole", lambda path, write: write(Full()))
+    with pytest.raises(RunError, match="No space left"):
+        save(tmp_path, 2)
+    assert resume_path(tmp_path, 1).read_bytes() == kept
+    assert newest_whole(tmp_path) == resume_path(tmp_path, 1)
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:

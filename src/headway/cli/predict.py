@@ -52,6 +52,7 @@ def predict(
     """
     from headway.errors import RecipeError, RunBusyError, RunError
     from headway.predictor import Predictor
+    from headway.training.memory import keep_freed_memory
 
     row, options = _apart([token for token in overrides if token != "-"])
     row |= {name: value for name, value in (("text", text), ("text_pair", text_pair)) if value is not None}
@@ -73,6 +74,7 @@ def predict(
         record = {**row, "value": prediction.value, "score": prediction.score, **prediction.detail}
         print(json.dumps(record, ensure_ascii=False) if json_ else _lines(record))
         return
+    keep_freed_memory()
     total = None
     if data is not None:
         table = predictor.read(data, reading)

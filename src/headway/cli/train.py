@@ -50,11 +50,13 @@ def train(
         print(json.dumps(planned) if json_ else describe(planned))
         return
     with many_imports():
-        from headway.report import predict_command, write_pages
         from headway.run_dir import RunDir
         from headway.train import train as run
 
     metrics = run(loaded, output_dir=folder, resume=resume, overwrite=overwrite)
+    # Not before the first step: charts take a while to import.
+    from headway.report import predict_command, write_pages
+
     beside = {name: RunDir(folder).task(name).path for name in metrics.get("tasks", {})}
     for place in beside.values():
         write_pages(place)

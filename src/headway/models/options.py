@@ -88,6 +88,10 @@ class ModelOptions(Options):
     """Leave padding out of the computation: the same numbers in less time where lengths differ. Families that cannot
     (MPNet, DeBERTa, T5 and others), and an `attn_implementation` of your choice, compute it as ever."""
 
+    sorted_weights: bool = True
+    """Predict and evaluate with weights in the order in which the processor's matrix product reads them: the same
+    numbers, sooner. It takes as much memory again as the linear layers have, while it predicts."""
+
     fast_dropout: bool = True
     """On a processor, draw the masks of dropout 16 bits at a time: the same dropout, at a fifth of its time."""
 

@@ -37,9 +37,13 @@ _PADDED = ("bart", "mbart", "marian", "pegasus")
 _NAME = "headway"
 """Of the attention function, in the configuration of a model in memory; transformers does not save it."""
 
-_LONGEST_BY_PRODUCTS = 256
+_LONGEST_BY_PRODUCTS = 512
 """In bfloat16 on the processor two products and a softmax are faster than the fused kernel up to so many tokens, and
 with dropout, which that kernel does not know, in any numbers and at any length."""
+
+_WIDTH, _HALF_WIDTH = 32, 16
+"""Numbers of bfloat16 in a register of AVX-512, or of float32: how many torch's softmax takes at once. From half of the
+width up to it the softmax is faster in float32, which is also what it computes in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,10 +249,28 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how:
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=seen, dropout_p=how.dropout, scale=how.scale
         )
-    weights = torch.matmul(query * how.scale, key.transpose(2, 3))  # (batch, heads, tokens, tokens)
+    num_tokens = key.shape[2]
+    surplus = _surplus(query, seen)
+    if surplus:
+        key, value = (functional.pad(one, (0, 0, 0, surplus)) for one in (key, value))
+        seen = query.new_ones(1, 1, 1, num_tokens, dtype=torch.bool) if seen is None else seen
+        seen = functional.pad(seen, (0, surplus))
+    weights = torch.matmul(query * how.scale, key.transpose(2, 3))  # (batch, heads, tokens, tokens and surplus)
+    if query.dtype == torch.bfloat16 and _HALF_WIDTH <= num_tokens < _WIDTH:
+        weights = weights.float()
     if seen is not None:
         # Not minus infinity: a row of padding that sees nothing but padding would be NaN, and so its gradients.
         lowest = torch.finfo(weights.dtype).min
         weights += torch.zeros(seen.shape, dtype=weights.dtype).masked_fill_(~seen, lowest)
-    weights = weights.softmax(-1)
+    weights = weights.softmax(-1).to(query.dtype)
     return torch.matmul(how.drop(weights, how.dropout) if how.dropout else weights, value)
+
+
+def _surplus(query: Tensor, seen: Tensor | None) -> int:
+    """Return how many keys that nobody sees make the softmax faster, in bfloat16: it is slow with incomplete rows."""
+    remainder = query.shape[2] % _WIDTH
+    if query.dtype != torch.bfloat16 or not remainder or query.shape[2] < _WIDTH:
+        return 0
+    # A mask is slow to add to incomplete rows, too; but in training all the surplus has to be dropped and led back.
+    is_worth_it = remainder > _HALF_WIDTH if torch.is_grad_enabled() else seen is not None or remainder >= _WIDTH // 4
+    return _WIDTH - remainder if is_worth_it else 0

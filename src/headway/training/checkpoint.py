@@ -11,7 +11,7 @@ import io
 import logging
 import shutil
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
@@ -34,26 +34,30 @@ class WholeCheckpointIO(CheckpointIO):
             RunError: it does not fit on the disk, or the folder cannot be written; nothing earlier is touched.
         """
         path = Path(path)
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        # Counted before a byte is written, and never held in memory as a whole.
+        measured = _Output(None)
+        torch.save(checkpoint, cast("IO[bytes]", measured))
         with whole_writes(path):
-            self._save(checkpoint, buffer.getbuffer(), path)
+            self._save(checkpoint, measured.size, path)
 
-    def _save(self, checkpoint: dict[str, Any], content: memoryview, path: Path) -> None:
+    def _save(self, checkpoint: dict[str, Any], size: int, path: Path) -> None:
         free = shutil.disk_usage(path.parent).free
-        if free < content.nbytes:
+        if free < size:
             raise RunError(
-                f"The disk is full: {path.name} needs {content.nbytes / 1e6:,.1f} MB and {path.parent} has "
+                f"The disk is full: {path.name} needs {size / 1e6:,.1f} MB and {path.parent} has "
                 f"{free / 1e6:,.1f} MB free. The checkpoints before it are whole; free some space, then start again "
                 "with --resume."
             )
 
         def write(file: IO[bytes]) -> None:
-            file.write(content)
+            output = _Output(file)
+            torch.save(checkpoint, cast("IO[bytes]", output))
+            if output.error is not None:
+                raise output.error
 
         path.with_suffix(".json").unlink(missing_ok=True)
         write_whole(path, write)
-        seal = {"size": content.nbytes, "sha256": sha256_of(path), "step": checkpoint["global_step"]}
+        seal = {"size": size, "sha256": sha256_of(path), "step": checkpoint["global_step"]}
         write_json(path.with_suffix(".json"), seal | checkpoint.get("seal", {}))
 
     def load_checkpoint(
@@ -71,6 +75,28 @@ class WholeCheckpointIO(CheckpointIO):
         with whole_writes(Path(path)):
             Path(path).with_suffix(".json").unlink(missing_ok=True)
             Path(path).unlink(missing_ok=True)
+
+
+class _Output(io.RawIOBase):
+    """What `torch.save` writes to: a file, or nothing, which counts the bytes.
+
+    An error of the file is kept for later: where one is raised while torch writes, torch ends the process.
+    """
+
+    def __init__(self, file: IO[bytes] | None) -> None:
+        self._file = file
+        self.size = 0
+        self.error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        size = memoryview(content).nbytes
+        self.size += size
+        if self._file is not None and self.error is None:
+            try:
+                self._file.write(content)
+            except OSError as error:
+                self.error = error
+        return size
 
 
 def damage(path: Path) -> str | None:

@@ -6,6 +6,7 @@ weights), or its lowest layers (`model.cache_frozen`).
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import shutil
@@ -24,6 +25,7 @@ from headway.data.cache_files import cache_folder, cache_key
 from headway.data.token_cache import TokenCache
 from headway.data.vector_cache import is_encoded, open_or_encode
 from headway.inference import Inference
+from headway.models.blocked import sorted_weights
 from headway.models.entrance import body_of, without_top
 from headway.models.heads import OF_TOKENS, HeadedModel
 from headway.models.windows import TOKENS_PER_SLICE, WindowedModel
@@ -103,17 +105,20 @@ def encode_once(
     for name, some in features.items():
         if name in missing and not has_room:
             continue
-        vectors = open_or_encode(
-            some.name,
-            keys[name],
-            _encode(
-                some, source, inference, device=device, bf16=is_low[name], dtype=dtypes[name], stop_check=stop_check
-            ),
-            sizes=sizes[name],
-            width=source.width,
-            of_tokens=source.of_tokens and num_frozen is None,
-            dtype=dtypes[name],
-        )
+        # Autocast, which bfloat16 goes through, takes plain weights.
+        is_sorted = inference.sort_weights and not is_low[name]
+        with sorted_weights(inference.model) if is_sorted else contextlib.nullcontext():
+            vectors = open_or_encode(
+                some.name,
+                keys[name],
+                _encode(
+                    some, source, inference, device=device, bf16=is_low[name], dtype=dtypes[name], stop_check=stop_check
+                ),
+                sizes=sizes[name],
+                width=source.width,
+                of_tokens=source.of_tokens and num_frozen is None,
+                dtype=dtypes[name],
+            )
         found[name] = some.with_vectors(vectors) if num_frozen is None else some.with_activations(vectors)
     return found
 

@@ -1,4 +1,7 @@
-"""Keep the memory of one step for the next: what the C library gives back to the system, it gets back page by page."""
+"""Keep the memory of one step, or of one batch to predict, for the next.
+
+What the C library gives back to the system, it gets back page by page.
+"""
 
 from __future__ import annotations
 
