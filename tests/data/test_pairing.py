@@ -87,5 +87,5 @@ def test_no_turn_is_lost(talks: list[list[str]], num_turns: int) -> None:
 
 
 def test_dialogues_without_a_reply() -> None:
-    with pytest.raises(DataError, match="no text holds two turns with '|' between them"):
+    with pytest.raises(DataError, match=r"no text holds two turns with '\|' between them"):
         replies_of_turns(Table.from_rows([{"text": "one"}], name="talk.txt"), "|", 1)

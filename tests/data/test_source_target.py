@@ -96,9 +96,7 @@ def test_what_stands_behind_the_last_window_is_lost(tokenizer: Any) -> None:
 def test_every_token_is_read_or_counted_as_lost(
     text: list[str], max_length: int, doc_stride: int, cut: str, tokenizer: Any
 ) -> None:
-    encoded = encode_source(
-        tokenizer, " ".join(text), max_length=max_length, truncation=cut, doc_stride=doc_stride
-    )
+    encoded = encode_source(tokenizer, " ".join(text), max_length=max_length, truncation=cut, doc_stride=doc_stride)
     assert all(2 <= len(window) <= max_length for window in encoded.windows)
     read = sum(map(len, encoded.windows)) - sum(encoded.tokens_repeated)
     assert read - 2 + encoded.tokens_lost == len(text)
@@ -118,8 +116,8 @@ def test_a_text_of_many_parts_is_read_whole(tokenizer: Any, monkeypatch: pytest.
 
 
 def test_an_empty_source_is_the_frame_alone(tokenizer: Any) -> None:
-    for truncation in ("head", "window"):
-        encoded = encode_source(tokenizer, "", max_length=8, truncation=truncation)
+    for cut in ("head", "window"):
+        encoded = encode_source(tokenizer, "", max_length=8, truncation=cut)
         assert words(tokenizer, encoded) == ["[CLS] [SEP]"]
         assert (encoded.tokens_lost, encoded.tokens_repeated) == (0, [0])
 

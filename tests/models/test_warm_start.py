@@ -40,9 +40,7 @@ def test_the_head_writes_with_the_embeddings_of_words(tiny_bert: Path) -> None:
 def test_the_decoder_sees_no_later_token(tiny_bert: Path) -> None:
     model = build(tiny_bert)
     source = torch.tensor([[2, 7, 8, 3]])
-    said = [
-        model(input_ids=source, decoder_input_ids=torch.tensor([[2, 9, last]])).logits[:, :2] for last in (10, 11)
-    ]
+    said = [model(input_ids=source, decoder_input_ids=torch.tensor([[2, 9, last]])).logits[:, :2] for last in (10, 11)]
     torch.testing.assert_close(said[0], said[1])
     other = model(input_ids=torch.tensor([[2, 17, 18, 3]]), decoder_input_ids=torch.tensor([[2, 9, 10]])).logits
     assert not torch.allclose(said[0], other[:, :2])

@@ -26,7 +26,9 @@ def read(source: Source, *, wanted: Wanted, complaints: Complaints) -> Content:
     if match is None:
         raise DataError(f"{source.path!r} is not an address such as hub:name/config[train] or hub:/folder[train].")
     with tempfile.TemporaryDirectory() as scratch:
-        dataset = _with_inner_columns(_one_split(_load(match["name"], match["split"], scratch=scratch), address), wanted)
+        dataset = _with_inner_columns(
+            _one_split(_load(match["name"], match["split"], scratch=scratch), address), wanted
+        )
         chosen = wanted.choose(dataset.column_names, source=address)
         table = dataset.select_columns(chosen).with_format("arrow")[:]
         content = from_arrow(table)
@@ -104,7 +106,7 @@ def _one_split(dataset: Any, address: str) -> Any:
 
 
 def _with_inner_columns(dataset: Any, wanted: Wanted) -> Any:
-    """Return the data set with the columns inside others (``translation.en``) beside them, where such a one is wanted."""
+    """Return the data set with the columns inside others (``translation.en``) beside them, where one is wanted."""
     import datasets
 
     if all("." not in name or name in dataset.column_names for name in wanted.names):
