@@ -47,7 +47,7 @@ def test_roles(columns: dict[str, list[Any]], expected: dict[str, str]) -> None:
         ({"note": SHORT, "paper": LONG, "TLDR": SHORT}, ("summarization", {"source": "paper", "target": "TLDR"})),
         ({"target": SHORT, "source": LONG}, ("translation", {"source": "source", "target": "target"})),
         ({"en": LONG, "ro": SHORT}, ("translation", {"source": "en", "target": "ro"})),
-        ({"de_DE": LONG, "en_XX": SHORT, "id": list(range(40))},
+        ({"de_DE": LONG, "en_XX": SHORT, "id": SHORT},
          ("translation", {"source": "de_DE", "target": "en_XX"})),
         # A label beside them is what is to be told; three languages leave doubt; a summary of nothing is a text.
         ({"text": LONG, "summary": SHORT, "stars": CLASSES}, None),
