@@ -1,4 +1,4 @@
-"""The layout of each hub data set that a shipped recipe of text classification reads: columns, labels, a few rows.
+"""The layout of each hub data set that a shipped recipe reads: columns, labels, a few rows.
 
 Column names and label names, with their order, are those of the data set's page on the hub.
 """
@@ -65,6 +65,43 @@ def write(name: str, splits: Sequence[str], folder: Path) -> None:
         split: datasets.Dataset.from_dict(
             {column: [f"{split} {column} is the {n} film" for n in numbers] for column in texts}
             | {label: values, "idx": list(numbers)},
+            features=features,
+        )
+        for split in splits
+    }
+    datasets.DatasetDict(rows).save_to_disk(folder)
+
+
+TEXTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "EdinburghNLP/xsum": {"document": (), "summary": (), "id": ()},
+    "abisee/cnn_dailymail/3.0.0": {"article": (), "highlights": (), "id": ()},
+    "wmt/wmt16/ro-en": {"translation": ("ro", "en")},
+    "knkarthick/dialogsum": {"id": (), "dialogue": (), "summary": (), "topic": ()},
+}
+"""Data set of texts to be written -> its columns, and of a mapping from languages to texts these."""
+
+
+def write_texts(name: str, splits: Sequence[str], folder: Path) -> None:
+    """Write a data set of ``NUM_ROWS`` made-up texts a split in the layout of the real one."""
+    import datasets
+
+    features = datasets.Features({
+        column: datasets.Translation(languages=list(languages)) if languages else datasets.Value("string")
+        for column, languages in TEXTS[name].items()
+    })  # fmt: skip
+
+    def cell(column: str, number: int) -> str:
+        return f"the {column} of film {number} was good.\nit was old."
+
+    rows = {
+        split: datasets.Dataset.from_dict(
+            {
+                column: [
+                    {language: cell(language, n) for language in languages} if languages else cell(column, n)
+                    for n in range(NUM_ROWS)
+                ]
+                for column, languages in TEXTS[name].items()
+            },
             features=features,
         )
         for split in splits

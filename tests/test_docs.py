@@ -98,6 +98,12 @@ def text_files() -> dict[str, str]:
         "manual.json": json.dumps(
             {"data": [{"question": "how", "context": text, "answers": ["good"]} for _, text in rows()]}
         ),
+        "articles.jsonl": lines(
+            *(json.dumps({"document": f"{text}. It rained.", "summary": "A good book."}) for _, text in rows())
+        ),
+        "phrases.csv": lines("en,de", *(f"{text},das Buch {number}" for number, (_, text) in enumerate(rows()))),
+        "desk.jsonl": lines(*(json.dumps({"history": ["Hello.", text], "response": "Yes."}) for _, text in rows())),
+        "dialogues.csv": lines("dialogue", *(f"Hello. __eou__ {text} __eou__ Yes. __eou__" for _, text in rows())),
         "asked.csv": lines("question,paragraph,answer", *(f"how was it,{text},good" for _, text in rows())),
         "coded.csv": lines("text,label", *(f"{text},{label}" for label, text in rows())),
         "names.txt": lines("negative", "positive"),

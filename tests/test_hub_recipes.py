@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.hub_layouts import LAYOUTS, NUM_ROWS, WITH_UNLABELLED_ROWS, write
+from tests.hub_layouts import LAYOUTS, NUM_ROWS, TEXTS, WITH_UNLABELLED_ROWS, write, write_texts
 
 import headway
 from headway.preparation import read_tables
@@ -89,6 +90,61 @@ def test_its_hyper_parameters_are_the_published_ones(name: str) -> None:
         assert recipe.training.num_train_epochs == (5 if name == "mrpc" else 3)
 
 
+# --- texts that are written -------------------------------------------------------------------------------------------
+
+WRITTEN = {
+    "xsum": ("document", "summary"),
+    "cnn_dailymail": ("article", "highlights"),
+    "wmt16-en-ro": ("en", "ro"),
+    "dialogsum": ("dialogue", "summary"),
+}
+"""Recipe -> what is read of each row, and what is written."""
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_it_writes_texts_from_rows_in_the_hubs_layout(name: str, tiny_bert: Path, tmp_path: Path) -> None:
+    read = sources(name)
+    (data_set,) = {match["name"] for match in read.values()}
+    assert set(read) == {"train", "validation", "test"}
+    assert data_set in TEXTS
+    write_texts(data_set, sorted(read), tmp_path / "hub")
+    options = {
+        "model.model_name_or_path": str(tiny_bert),
+        "training.max_steps": 2,
+        "training.per_device_train_batch_size": 4,
+        "training.baselines": False,
+        "training.bf16": False,
+        "training.max_eval_samples": 4,
+        "task.max_target_length": 12,
+        "task.generation": {"num_beams": 2},
+        "data.max_length": 32,
+        **{f"data.{split}": f"hub:{tmp_path / 'hub'}[{match['split']}]" for split, match in read.items()},
+    }
+    metrics = train(Recipe.load(name, options), output_dir=tmp_path / "run")
+    assert metrics["last_step"] == 2
+    lines = (tmp_path / "run" / "predictions" / "test.jsonl").read_text().splitlines()
+    source, target = WRITTEN[name]
+    first = json.loads(lines[0])
+    assert first["input"]["source"].startswith(f"the {source} of film 0")
+    assert first["gold"]["references"][0].startswith(f"the {target} of film 0")
+    assert len(lines) == NUM_ROWS
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_its_settings_of_generation_are_accepted_and_evaluation_is_bounded(name: str) -> None:
+    recipe = Recipe.load(name)
+    task: Any = recipe.task
+    assert task.generation.num_beams == 4
+    assert bool(task.model_dump().get("source_prefix")) == recipe.model.model_name_or_path.startswith("t5")
+    assert recipe.training.max_eval_samples is not None or name == "dialogsum"
+
+
+def test_the_warning_stands_where_tuning_does_not_pay() -> None:
+    text = RECIPES["wmt16-en-ro"].read_text(encoding="utf-8")
+    assert "WARNING: tuning is known not to pay" in text
+    assert Recipe.load("wmt16-en-ro").training.baselines
+
+
 # The files of the override in each recipe's comment lines, where they lie below the folder of data sets.
 LOCAL = {
     "sst2": "sst2_glue", "mrpc": "mrpc", "qnli": "qnli", "rte": "rte", "mnli": "mnli", "stsb": "stsb", "imdb": "imdb",
@@ -96,6 +152,23 @@ LOCAL = {
     "tweeteval-emotion": "tweeteval/emotion", "snli": "snli", "movie_reviews": "movie_reviews",
 }  # fmt: skip
 FILE_NAMES = {"movie_reviews": ("movie_reviews.zip", "movie_reviews_1000.zip")}
+
+
+@pytest.mark.parametrize(("name", "number"), [("wmt16-en-ro", 1), ("dialogsum", 3)])
+def test_local_files_of_texts_are_read_as_its_comment_says(
+    name: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for ending in ("en", "ro"):
+        (tmp_path / f"newsdev2016.{ending}").write_text("".join(f"{ending} {n}\n" for n in range(20)))
+    columns = {"train": ("summary",), "dev": ("summary",), "test": ("summary1", "summary2", "summary3")}
+    for split, names in columns.items():
+        row = {"dialogue": "#Person1#: Hi.\n#Person2#: Hello.", **{one: f"They greet, {one}." for one in names}}
+        (tmp_path / f"dialogsum.{split}.jsonl").write_text(f"{json.dumps(row)}\n" * 4)
+    comment = " ".join(line.lstrip("# ") for line in RECIPES[name].read_text().splitlines() if line.startswith("#"))
+    words = shlex.split(comment[comment.index("--data.") :].partition(" Without a network")[0])
+    monkeypatch.chdir(tmp_path)
+    tables = read_tables(Recipe.load(name, parse_overrides(words)))
+    assert len(list(tables.values())[-1][0]["target"]) == number
 
 
 @pytest.mark.slow

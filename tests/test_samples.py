@@ -234,3 +234,77 @@ def test_entities_are_varied_and_none_stands_twice() -> None:
     assert len({word for block in lines for word, tag in block if tag != "O"}) >= 180
     readme = (SAMPLES / "README.md").read_text(encoding="utf-8")
     assert "| `entities.conll` | token classification, three kinds of names | `tokens`, `tags` | 174 |" in readme
+
+
+# --- texts to be written ----------------------------------------------------------------------------------------------
+
+WRITTEN = {
+    "notices.jsonl": ("summarization", "notice", "summary", 300),
+    "plain-english.jsonl": ("translation, legal to plain English", "legal", "plain", 400),
+    "talks.jsonl": ("dialogue", "history", "response", 360),
+}
+"""File -> the task, its two columns and its rows."""
+
+
+def records(name: str) -> list[tuple[str, str]]:
+    """Return what is read and what is written, of each row; turns as lines."""
+    _, source, target, _ = WRITTEN[name]
+    content = (SAMPLES / name).read_bytes().decode("utf-8")
+    assert content.endswith("\n")
+    assert "\r" not in content
+    rows = [json.loads(line) for line in content.removesuffix("\n").split("\n")]
+    assert all(list(row) == [source, target] for row in rows)
+    return [("\n".join(row[source]) if name == "talks.jsonl" else row[source], row[target]) for row in rows]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_texts_to_be_written_are_small_told_and_none_is_read_twice(name: str) -> None:
+    task, source, target, number = WRITTEN[name]
+    rows = records(name)
+    assert len({source for source, _ in rows}) == len(rows) == number
+    assert all(text == text.strip() and text for row in rows for text in row)
+    assert (SAMPLES / name).stat().st_size <= 100_000
+    readme = (SAMPLES / "README.md").read_text(encoding="utf-8")
+    assert f"| `{name}` | {task} | `{source}`, `{target}` | {number} |" in readme
+
+
+def test_notices_are_varied_and_say_their_news_in_any_place() -> None:
+    rows = records("notices.jsonl")
+    assert len({summary for _, summary in rows}) == 300
+    assert max(Counter(summary.split()[0] for _, summary in rows).values()) <= 60
+    assert sum(len(summary) / len(notice) for notice, summary in rows) / 300 < 0.3
+    places = []
+    for notice, summary in rows:
+        told = set(same_text(summary).split())
+        shares = [len(told & set(same_text(one).split())) for one in sentences_of(notice)]
+        places.append(shares.index(max(shares)))
+    # Who takes the first sentence alone finds the news in a third of them at most.
+    assert 0.05 < sum(place == 0 for place in places) / 300 < 0.34
+    assert max(places) >= 4
+
+
+def test_plain_english_is_another_text_than_the_legal_one() -> None:
+    rows = records("plain-english.jsonl")
+    assert len({plain for _, plain in rows}) >= 380
+    assert all(text == text.lower() and text.endswith(".") for row in rows for text in row)
+    shared = [
+        len(set(same_text(a).split()) & set(same_text(b).split())) / len(set(same_text(b).split())) for a, b in rows
+    ]
+    assert sum(shared) / len(shared) < 0.5
+    # A word of either side alone shows that both vocabularies are there.
+    words = [{word for row in rows for word in same_text(row[side]).split()} for side in (0, 1)]
+    assert min(len(words[0] - words[1]), len(words[1] - words[0])) >= 50
+
+
+def test_talks_never_contradict_themselves() -> None:
+    rows = records("talks.jsonl")
+    assert all(text == text.lower() for row in rows for text in row)
+    lengths = Counter(history.count("\n") + 1 for history, _ in rows)
+    assert set(lengths) <= {1, 3, 5, 7, 9, 11}
+    assert sum(count for turns, count in lengths.items() if turns > 1) >= 180
+    assert len({response for _, response in rows}) >= 50
+    # The last three turns, which the model reads, have one answer.
+    read: dict[str, set[str]] = {}
+    for history, response in rows:
+        read.setdefault("\n".join(history.split("\n")[-3:]), set()).add(response)
+    assert max(map(len, read.values())) == 1

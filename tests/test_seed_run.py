@@ -149,3 +149,31 @@ def test_an_adapter_is_kept_apart_and_merged(reviews_csv: Path, tiny_bert: Path,
     found = Predictor.load(run.path).predict(line["input"]["text"])
     assert found.score == pytest.approx(line["score"], abs=1e-5)
     assert metrics["last_step"] == 20
+
+
+def test_only_some_rows_are_scored_before_and_during_training_and_all_after(
+    reviews_csv: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[list[str]] = []
+    measure = TextClassification.measure
+
+    def counted(self: TextClassification, predictions: Any, rows: Any) -> Any:
+        scored.append([row["text"] for row in rows])
+        return measure(self, predictions, rows)
+
+    monkeypatch.setattr(TextClassification, "measure", counted)
+    most = {"max_steps": 4, "eval_steps": 2, "max_eval_samples": 5}
+    metrics = train(Recipe.from_dict(recipe_for(reviews_csv, tiny_bert, training=most)), output_dir=tmp_path / "some")
+    during = [rows for rows in scored if len(rows) == 5]
+    assert len(during) == 2
+    assert during[0] == during[1]
+    lines = (tmp_path / "some" / "predictions" / "validation.jsonl").read_text().splitlines()
+    assert len(lines) == 8
+    assert set(during[0]) < {json.loads(line)["input"]["text"] for line in lines}
+    untrained = metrics["baselines"]["untrained"]["validation"]["accuracy"]["value"]
+    assert (5 * untrained).is_integer()
+
+    scored.clear()
+    most |= {"max_eval_samples": 9, "baselines": False}
+    train(Recipe.from_dict(recipe_for(reviews_csv, tiny_bert, training=most)), output_dir=tmp_path / "all")
+    assert [len(rows) for rows in scored[:2]] == [8, 8]

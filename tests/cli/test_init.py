@@ -66,6 +66,39 @@ def test_what_is_told_goes_into_the_recipe(here: Path) -> None:
     assert Path(str(recipe.data.train)).resolve() == here / "films.csv"
 
 
+@pytest.mark.parametrize(
+    ("name", "header", "told", "task", "columns"),
+    [
+        ("news.csv", "id,document,summary", [], "summarization", {"source": "document", "target": "summary"}),
+        ("pairs.csv", "id,en,de", [], "translation", {"source": "en", "target": "de"}),
+        ("own.csv", "id,source,target", [], "translation", None),
+        (
+            "told.csv", "id,long,short",
+            ["--task", "summarization", "--data.columns", "{source: long, target: short}"],
+            "summarization", {"source": "long", "target": "short"},
+        ),
+    ],
+)  # fmt: skip
+def test_texts_to_be_written_are_told_by_the_names_of_the_columns(
+    name: str, header: str, told: list[str], task: str, columns: Any, here: Path, capsys: Any
+) -> None:
+    lines = [header, *(f"{n},a long text of many words with number {n},the short one {n}" for n in range(60))]
+    (here / name).write_text("\n".join(lines) + "\n")
+    assert run(["init", name, *told]) == 0
+    recipe = Recipe.load("recipe.yaml")
+    assert recipe.task.type == task
+    assert recipe.data.columns == columns
+    assert recipe.task.model_dump()["max_target_length"] == 32
+    assert (recipe.model.freeze, recipe.optimization.learning_rate) == ("all", 1e-3)
+    assert recipe.training.max_eval_samples == 200
+    assert f"60 rows, texts to be written ({task})." in capsys.readouterr().out
+    assert run(["check", "recipe.yaml"]) == 0
+    # Another model is trained whole, and who says what is to be learnt is believed.
+    assert run(["init", name, *told, "--overwrite", "--model.model_name_or_path", "t5-small"]) == 0
+    recipe = Recipe.load("recipe.yaml")
+    assert (recipe.model.freeze, recipe.optimization.learning_rate) == ("none", 5e-5)
+
+
 def test_a_rare_label_gets_a_hint(here: Path) -> None:
     lines = ["text,label", *(f"some text {number},{'rare' if number < 2 else 'common'}" for number in range(60))]
     (here / "rows.csv").write_text("\n".join(lines) + "\n")
@@ -85,7 +118,9 @@ def test_json_is_one_object(here: Path, capsys: Any) -> None:
     ("arguments", "code", "message"),
     [
         (["nowhere.csv"], 3, "There is no file nowhere.csv"),
-        (["films.csv", "--task", "translation"], 2, "text-classification only"),
+        (["films.csv", "--task", "parsing"], 2, "text-classification, summarization, translation only"),
+        (["films.csv", "--task", "translation"], 3, "do not say what translation reads and writes"),
+        (["films.csv", "--task", "translation", "--data.columns", "{source: review, target: no}"], 3, "do not say"),
         (["films.csv", "--output", "."], 2, "is a folder"),
         (["films.csv", "--data.delimeter", ";"], 2, "Did you mean"),
         (["films.csv", "--data.encoding", "utf-9"], 2, "not a text encoding"),

@@ -80,6 +80,13 @@ def test_batches_for_prediction_hold_as_many_tokens_as_rows_of_32_do() -> None:
     assert all(len(some) * lengths[some[0]] <= 128 for some in batches[1:])
 
 
+def test_a_factor_makes_batches_of_prediction_so_much_larger() -> None:
+    lengths = [64] * 20
+    assert [len(some) for some in sorted_batches(lengths, batch_size=4)] == [2] * 10
+    assert [len(some) for some in sorted_batches(lengths, batch_size=4, factor=4)] == [8, 8, 4]
+    assert sorted_batches(lengths, batch_size=2, factor=4) == sorted_batches(lengths, batch_size=8)
+
+
 class Padding:
     """The two numbers that padding asks a tokenizer for."""
 

@@ -144,3 +144,47 @@ def test_two_columns_of_a_file_make_a_span(tmp_path: Path) -> None:
     columns = {"question": "q", "head": ["from", "to"]}
     rows = read(tmp_path / "a.csv", "q,from,to\nwho,4,9\n", QUESTION, HEAD, columns=columns)
     assert rows == [{"question": "who", "head": {"start": 4, "end": 9}}]
+
+
+SOURCE = Column("source", "passage", True, "What is summarised.")
+TARGET = Column("target", "references", True, "The summaries.")
+
+
+def test_a_list_of_sentences_is_a_passage_of_lines_and_a_text_stays_as_it_is(tmp_path: Path) -> None:
+    lines = [{"source": ["One.", "Two."], "target": "a"}, {"source": "[1] One, two.", "target": ["b", "c"]}]
+    rows = read(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)), SOURCE, TARGET)
+    # What looks like a list in a text is a text: an article may begin with a bracket.
+    assert rows == [{"source": "One.\nTwo.", "target": ["a"]}, {"source": "[1] One, two.", "target": ["b", "c"]}]
+
+
+def test_several_columns_are_several_references_as_far_as_they_are_filled(tmp_path: Path) -> None:
+    content = "source,a,b,c\nx,one,two,\ny,one,,\n"
+    rows = read(tmp_path / "a.csv", content, SOURCE, TARGET, columns={"target": ["a", "b", "c"]})
+    assert [row["target"] for row in rows] == [["one", "two"], ["one"]]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("source", [], r"'source' holds \[\], where a text, or a list of texts"),
+        ("source", {"a": 1}, "where a text, or a list of texts"),
+        ("source", None, "'source' is missing or null; a text, or a list of texts"),
+        ("source", ["one", 2], r"holds 2 \(int\), where a text is expected"),
+        ("source", ["one\0"], "holds a NUL byte"),
+        ("target", [], r"'target' holds \[\], where a text, or a list of texts \(\[\"one answer\""),
+        ("target", ["one", None], "is missing or null; a text is expected"),
+        ("target", 5, "holds 5, where a text, or a list of texts"),
+        ("target", None, "'target' is missing or null"),
+    ],
+)
+def test_what_is_no_passage_and_no_reference_is_named(column: str, value: Any, message: str, tmp_path: Path) -> None:
+    lines = [{"source": ["x"], "target": "y"}, {"source": ["x"], "target": "y", column: value}]
+    with pytest.raises(DataError, match=message) as caught:
+        read(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)), SOURCE, TARGET)
+    assert "line 2: the column" in str(caught.value)
+
+
+def test_a_lone_row_may_hold_its_turns_as_a_list() -> None:
+    assert check_row({"source": ["Hello.", "Yes?"]}, (SOURCE, TARGET)) == {"source": "Hello.\nYes?"}
+    with pytest.raises(DataError, match="The column 'source' holds 3, where a text, or a list of texts"):
+        check_row({"source": 3}, (SOURCE, TARGET))

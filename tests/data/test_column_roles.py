@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from headway.data.column_roles import gold, is_number, numbered_pair, problem_type, roles, word
+from headway.data.column_roles import gold, is_number, numbered_pair, problem_type, roles, word, written_pair
 from headway.errors import DataError
 
 LONG = [f"a text of some length, number {number}" for number in range(40)]
@@ -34,6 +34,31 @@ def roles_of(**columns: list[Any]) -> dict[str, str]:
 )  # fmt: skip
 def test_roles(columns: dict[str, list[Any]], expected: dict[str, str]) -> None:
     assert roles_of(**columns) == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"document": LONG, "summary": SHORT}, ("summarization", {"source": "document", "target": "summary"})),
+        ({"id": SHORT, "article": LONG, "highlights": LONG},
+         ("summarization", {"source": "article", "target": "highlights"})),
+        ({"fname": SHORT, "dialogue": LONG, "summary": SHORT, "topic": SHORT},
+         ("summarization", {"source": "dialogue", "target": "summary"})),
+        ({"note": SHORT, "paper": LONG, "TLDR": SHORT}, ("summarization", {"source": "paper", "target": "TLDR"})),
+        ({"target": SHORT, "source": LONG}, ("translation", {"source": "source", "target": "target"})),
+        ({"en": LONG, "ro": SHORT}, ("translation", {"source": "en", "target": "ro"})),
+        ({"de_DE": LONG, "en_XX": SHORT, "id": SHORT},
+         ("translation", {"source": "de_DE", "target": "en_XX"})),
+        # A label beside them is what is to be told; three languages leave doubt; a summary of nothing is a text.
+        ({"text": LONG, "summary": SHORT, "stars": CLASSES}, None),
+        ({"en": LONG, "de": SHORT, "fr": SHORT}, None),
+        ({"summary": LONG, "size": list(range(40))}, None),
+        ({"source": CLASSES, "text": LONG}, None),
+        ({"text": LONG, "target": CLASSES, "source": SHORT}, None),
+    ],
+)  # fmt: skip
+def test_texts_to_be_written(columns: dict[str, list[Any]], expected: Any) -> None:
+    assert written_pair(columns) == expected
 
 
 def test_what_is_uncertain_is_noted() -> None:

@@ -3,8 +3,10 @@ from __future__ import annotations
 import logging
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from headway.data.pairing import pairs_of_groups, pairs_of_turns
+from headway.data.pairing import pairs_of_groups, pairs_of_turns, replies_of_turns
 from headway.data.table import Table
 from headway.errors import DataError
 
@@ -61,3 +63,29 @@ def test_turns_become_query_and_reply() -> None:
 def test_texts_without_turns() -> None:
     with pytest.raises(DataError, match="no text holds two turns with '__eou__' between them"):
         pairs_of_turns(Table.from_rows([{"text": "one"}], name="talk.txt"), "__eou__", 1)
+
+
+def test_every_turn_but_the_first_is_a_reply_to_those_before() -> None:
+    table = Table.from_rows([{"text": "a | b |  | c\nd | e |"}, {"text": "alone"}, {"text": "f|g"}], name="talk.txt")
+    found = replies_of_turns(table, "|", 2)
+    assert [(row["history"], row["response"]) for row in found] == [
+        ("a", ["b"]),
+        ("a\nb", ["c\nd"]),
+        # A turn is one line of the history, whatever lines it had.
+        ("b\nc d", ["e"]),
+        ("f", ["g"]),
+    ]
+    assert [found.where(number) for number in range(4)] == ["talk.txt, row 1"] * 3 + ["talk.txt, row 3"]
+
+
+@given(st.lists(st.lists(st.sampled_from(["yes", "no no", "why"]), max_size=6), max_size=5), st.integers(1, 4))
+def test_no_turn_is_lost(talks: list[list[str]], num_turns: int) -> None:
+    table = Table.from_rows([{"text": " | ".join(talk)} for talk in talks] + [{"text": "a | b"}])
+    found = list(replies_of_turns(table, "|", num_turns))
+    assert [row["response"][0] for row in found] == [turn for talk in talks for turn in talk[1:]] + ["b"]
+    assert all(1 <= len(row["history"].split("\n")) <= num_turns for row in found)
+
+
+def test_dialogues_without_a_reply() -> None:
+    with pytest.raises(DataError, match=r"no text holds two turns with '\|' between them"):
+        replies_of_turns(Table.from_rows([{"text": "one"}], name="talk.txt"), "|", 1)

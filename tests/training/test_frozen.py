@@ -21,6 +21,9 @@ from headway.models.heads import OF_TOKENS, POOLED, HeadedModel
 from headway.models.options import ModelOptions
 from headway.models.windows import WindowedModel
 from headway.recipe import Recipe
+from headway.tasks.base import Limits
+from headway.tasks.summarization import Summarization
+from headway.tasks.text_classification import TextClassification
 from headway.train import train
 from headway.training import frozen
 from headway.training.frozen import encode_once, frozen_part
@@ -177,3 +180,16 @@ def test_vectors_that_are_there_already_need_no_room(
     # In bfloat16 those of the training rows are others, which have no room.
     assert has_vectors(bf16=True) == {"train": False, "test": True}
     assert "computed anew" in caplog.text
+
+
+def test_a_frozen_encoder_under_a_decoder_gets_no_advice_about_heads(
+    tiny_bert: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backbone = load_backbone(ModelOptions(model_name_or_path=str(tiny_bert), freeze="all"))
+    told = []
+    for task, kind in ((Summarization(), "seq2seq"), (TextClassification(), "features")):
+        inference = Inference(task, backbone.build(kind).model, backbone.tokenizer, Limits())
+        with caplog.at_level(logging.INFO):
+            assert encode_once({}, inference, weights="", bf16=False, stop_check=lambda: None) == {}
+        told.append("model.head" in caplog.text)
+    assert told == [False, True]

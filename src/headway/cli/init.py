@@ -18,7 +18,8 @@ from headway.cli.train import Overrides
 if TYPE_CHECKING:
     from headway.data.guessing import Guess
 
-TASK = "text-classification"
+CLASSIFICATION = "text-classification"
+TASKS = (CLASSIFICATION, "summarization", "translation")
 MAX_SAMPLED_ROWS = 2000
 # The longest that is still cheap; a longer text is a decision that a person takes.
 LONGEST = 512
@@ -32,7 +33,7 @@ def init(
     /,
     *overrides: Overrides,
     output: str = "recipe.yaml",
-    task: str = TASK,
+    task: str | None = None,
     overwrite: bool = False,
     json_: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
@@ -45,7 +46,7 @@ def init(
         data_file: The rows to learn from: CSV, TSV, JSONL, JSON, Parquet, or a folder with one folder for each label.
         overrides: Options of the recipe.
         output: The recipe to write.
-        task: What is to be learnt.
+        task: What is to be learnt: text-classification, summarization or translation; else the columns' names say it.
         overwrite: Replace the file if there is one.
         json_: Print one JSON object on standard output.
     """
@@ -56,8 +57,8 @@ def init(
     from headway.recipe import Recipe, parse_overrides, reading_options
     from headway.yaml_text import parse_yaml
 
-    if task != TASK:
-        raise RecipeError(f"--task {task}: a recipe can be begun for {TASK} only, so far.")
+    if task not in (None, *TASKS):
+        raise RecipeError(f"--task {task}: a recipe can be begun for {', '.join(TASKS)} only, so far.")
     place = Path(output)
     if place.is_dir():
         raise RecipeError(f"--output {output} is a folder. Name the file to write: {place / 'recipe.yaml'}.")
@@ -66,7 +67,7 @@ def init(
     told = _nested(parse_overrides(overrides))
     of_data = {name: value for name, value in parse_overrides(overrides).items() if name.startswith("data.")}
     reading_options(DataOptions(train=data_file), of_data)
-    found = guess(data_file, reading=told.get("data", {}))
+    found = guess(data_file, reading=told.get("data", {}), task=task)
     content, comments = _recipe(found, data_file=data_file, recipe=place, told=told)
     text = _yaml(content, comments, head=_head(found, data_file, output))
     # What is written is what `headway train` will read: any slip shows here, not tomorrow.
@@ -74,7 +75,7 @@ def init(
     write_text(place, text)
     commands = [f"headway check {output}", f"headway train {output}"]
     if json_:
-        about = {"recipe": output, "rows": len(found.texts), "problem_type": found.problem_type}
+        about = {"recipe": output, "rows": len(found.texts), "task": found.task, "problem_type": found.problem_type}
         print(json.dumps({**about, "content": content, "notes": found.notes, "next": commands}, ensure_ascii=False))
         return
     print(f"{data_file}: {len(found.texts):,} rows, {_kind(found)}.")
@@ -104,11 +105,12 @@ def _recipe(
     found: Guess, *, data_file: str, recipe: Path, told: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[tuple[str, str], str]]:
     """Return the recipe, and a comment on each option that is worth one."""
-    tokens, is_counted = _token_counts(found.texts, str(told.get("model", {}).get("model_name_or_path", "minilm")))
+    model = str(told.get("model", {}).get("model_name_or_path", "minilm"))
+    tokens, is_counted = _token_counts(found.texts, model)
     max_length, share = _max_length(tokens)
     is_small = len(found.texts) < 2000
     content: dict[str, Any] = {
-        "task": {"type": TASK, "problem_type": found.problem_type},
+        "task": {"type": found.task, "problem_type": found.problem_type},
         "data": {
             "train": _path_from(recipe, data_file),
             "validation": 0.2 if len(found.texts) < 1000 else 0.1,
@@ -131,6 +133,20 @@ def _recipe(
         ("model", "model_name_or_path"): "or a folder, or a name on the Hugging Face hub",
         ("training", "seeds"): "[0, 1, 2] trains three times and shows how much is luck",
     }
+    if found.task != CLASSIFICATION:
+        targets, _ = _token_counts([(text,) for text in found.targets], model)
+        content["task"] = {"type": found.task, "max_target_length": _max_length(targets)[0]}
+        content["training"]["max_eval_samples"] = 200
+        comments["training", "max_eval_samples"] = "writing takes long: so many rows are scored during training"
+        if model == "minilm":
+            # A decoder is made of the encoder; it must first learn to look at what the encoder says.
+            content["model"] |= {"freeze": "all", "dropout": 0.0}
+            content["optimization"]["learning_rate"] = 1e-3
+            content["training"]["num_train_epochs"] = 12 if is_small else 3
+            comments["model", "model_name_or_path"] = (
+                "made into a model that writes English in lower case; or an encoder-decoder such as T5, BART, Marian"
+            )
+            comments["model", "freeze"] = "of an encoder-decoder train all, at a learning rate of 3e-5"
     counts = list(found.labels.values())
     if found.problem_type == "single_label_classification" and counts and counts[0] > 10 * counts[-1]:
         rare = list(found.labels)[-1]
@@ -193,6 +209,8 @@ def _path_from(recipe: Path, data_file: str) -> str:
 
 
 def _kind(found: Guess) -> str:
+    if found.task != CLASSIFICATION:
+        return f"texts to be written ({found.task})"
     if found.problem_type == "regression":
         return "a number to predict"
     shown = ", ".join(f"{label}: {count:,}" for label, count in list(found.labels.items())[:5])

@@ -27,6 +27,13 @@ PAIRS = (
     ("question", "context"), ("query", "passage"), ("query", "document"), ("context", "response"),
     ("claim", "evidence"), ("source", "target_text"), ("title", "body"),
 )  # fmt: skip
+SUMMARIES = ("summary", "highlights", "tldr", "tl_dr")
+_LANGUAGES = (
+    "af ar az be bg bn bs ca cs cy da de el en eo es et eu fa fi fr ga gl gu ha he hi hr hu hy is it ja ka kk km kn "
+    "ko lt lv mk ml mn mr ms mt my ne nl no pa pl ps pt ro ru si sk sl so sq sr sv sw ta te th tl tr uk ur uz vi xh yo "
+    "zh zu"
+)
+"""Codes of ISO 639-1, without `id`: a column of that name numbers the rows more often than it holds Indonesian."""
 # What tells two columns of a pair apart, where all else in their names is equal.
 _NUMBERED = ("1", "2"), ("a", "b"), ("one", "two"), ("left", "right"), ("first", "second")
 LONG = 60
@@ -58,6 +65,28 @@ def roles(
             )
         found.update(_texts(texts, columns, notes=notes))
     return {task: found[task] for task in ("text", "text_pair", "label") if task in found}
+
+
+def written_pair(columns: Mapping[str, Sequence[Any]]) -> tuple[str, dict[str, str]] | None:
+    """Return the task that learns to write one column from another, and which these are, if their names say so.
+
+    A summary, two languages, or source and target; a label beside them speaks for classification.
+    """
+    if any(word(name) in LABELS and _may_be_label(values) for name, values in columns.items()):
+        return None
+    texts = [name for name, values in columns.items() if _mean_length(values) > 0]
+    by_word = {word(name): name for name in reversed(texts)}
+    if summary := next((by_word[one] for one in SUMMARIES if one in by_word), None):
+        named = [by_word[one] for one in ("dialogue", *TEXTS) if one in by_word]
+        others = sorted((name for name in texts if name != summary), key=lambda name: -_mean_length(columns[name]))
+        source = next(iter([*named, *others]), None)
+        return None if source is None else ("summarization", {"source": source, "target": summary})
+    if {"source", "target"} <= by_word.keys():
+        return "translation", {one: by_word[one] for one in ("source", "target")}
+    languages = [name for name in texts if re.split("[_-]", name.strip().lower())[0] in _LANGUAGES.split()]
+    if len(languages) == 2:
+        return "translation", dict(zip(("source", "target"), languages, strict=True))
+    return None
 
 
 def _label(free: Sequence[str], columns: Mapping[str, Sequence[Any]], *, path: str, notes: list[str]) -> str:

@@ -15,7 +15,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from headway.data.column_roles import LABELS, LONG, TEXTS, gold, is_number, numbered_pair, problem_type, roles, word
+from headway.data.column_roles import (
+    LABELS,
+    LONG,
+    SUMMARIES,
+    TEXTS,
+    gold,
+    is_number,
+    numbered_pair,
+    problem_type,
+    roles,
+    word,
+    written_pair,
+)
 from headway.data.formats.archive import File, check_kind, opened, single_file
 from headway.data.formats.content import Complaints, Content, Wanted, as_list
 from headway.data.formats.decoding import lines_of, opened_text
@@ -40,17 +52,22 @@ class Guess:
     """Rows of each label, the commonest first; empty for a regression."""
     notes: list[str] = field(default_factory=list)
     """What was uncertain, for a person to look at."""
+    task: str = "text-classification"
+    """What the columns seem to be for: this, `summarization` or `translation`."""
+    targets: list[str] = field(default_factory=list)
+    """The text to be written of each row."""
 
 
-def guess(path: str, *, reading: Mapping[str, Any] | None = None) -> Guess:
+def guess(path: str, *, reading: Mapping[str, Any] | None = None, task: str | None = None) -> Guess:
     """Return what the file seems to hold.
 
     Args:
         path: the file.
         reading: what the user says of it, by the names of the `data` section; it is never questioned.
+        task: what the user wants to learn from it; None: what the columns' names say.
 
     Raises:
-        DataError: the file cannot be read, or no column looks like a text or a label.
+        DataError: the file cannot be read, or no column looks like what the task needs.
     """
     given = dict(reading or {})
     if path.startswith(HUB_PREFIX):
@@ -65,9 +82,10 @@ def guess(path: str, *, reading: Mapping[str, Any] | None = None) -> Guess:
     names, found = _named(found, notes)
     content, found = _read(found, names)
     columns = {name: as_list(values) for name, values in content.columns.items()}
-    found_roles = roles(columns, given.get("columns") or {}, path=path, notes=notes)
-    values, delimiter = gold(columns[found_roles["label"]], found.label_delimiter)
-    kind = problem_type(values, found_roles["label"])
+    chosen, found_roles = _task(columns, given.get("columns") or {}, task, path=path, notes=notes)
+    is_written = chosen != "text-classification"
+    values, delimiter = ([], None) if is_written else gold(columns[found_roles["label"]], found.label_delimiter)
+    kind = "" if is_written else problem_type(values, found_roles["label"])
     options = found.model_dump(exclude={"path", "columns"}, exclude_none=True)
     if delimiter:
         options["label_delimiter"] = delimiter
@@ -79,14 +97,37 @@ def guess(path: str, *, reading: Mapping[str, Any] | None = None) -> Guess:
         options["columns"] = mapping
     if options.get("format") == _format_or_none(path):
         del options["format"]
-    parts = [columns[found_roles[task]] for task in ("text", "text_pair") if task in found_roles]
+    parts = [columns[found_roles[one]] for one in ("text", "text_pair", "source") if one in found_roles]
     texts = [tuple(str(cell) for cell in row if cell is not None) for row in zip(*parts, strict=True)]
+    if is_written:
+        written = [str(cell) for cell in columns[found_roles["target"]] if cell is not None]
+        return Guess(options, texts, kind, {}, notes, chosen, written)
     counts: dict[str, int] = {}
     if kind != "regression":
         for value in values:
             for label in value if isinstance(value, list) else [value]:
                 counts[str(label)] = counts.get(str(label), 0) + 1
     return Guess(options, texts, kind, dict(sorted(counts.items(), key=lambda one: -one[1])), notes)
+
+
+def _task(
+    columns: Mapping[str, Sequence[Any]], given: Mapping[str, Any], task: str | None, *, path: str, notes: list[str]
+) -> tuple[str, dict[str, str]]:
+    """Return the task, and the file's column for each of its own."""
+    named = written_pair(columns)
+    if task is None and not given and named:
+        return named
+    if task in (None, "text-classification"):
+        return "text-classification", roles(columns, given, path=path, notes=notes)
+    own = dict(named[1]) if named and named[0] == task else {}
+    own |= {name: str(column) for name, column in given.items()}
+    if set(own) != {"source", "target"} or not set(own.values()) <= set(columns):
+        raise DataError(
+            f"{path}: the names of the columns do not say what {task} reads and writes. They are "
+            f"{', '.join(map(repr, columns))}; say which are meant: --data.columns.source NAME "
+            "--data.columns.target NAME."
+        )
+    return task, own
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
@@ -190,7 +231,7 @@ def _is_header(records: Sequence[Sequence[str]]) -> bool:
     """Whether the first record names the columns."""
     first, rest = records[0], records[1:]
     words = [word(cell) for cell in first]
-    if any(one in LABELS or one in TEXTS for one in words) or numbered_pair(list(first)):
+    if any(one in (*LABELS, *TEXTS, *SUMMARIES) for one in words) or numbered_pair(list(first)):
         return True
     if any(is_number(cell) or len(cell) > LONG for cell in first) or len(set(first)) < len(first):
         return False

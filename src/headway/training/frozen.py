@@ -82,10 +82,12 @@ def encode_once(
     """
     source = _of_backbone(inference.model) if num_frozen is None else _of_layers(inference.model, num_frozen)
     if source is None:
-        logger.info(
-            "The backbone is frozen, but computed anew at each step. With model.head: linear (or mlp, or your own) and "
-            "a pooling without weights, each row would be encoded once."
-        )
+        # A model that writes has neither head nor pooling.
+        if not inference.task.generates:
+            logger.info(
+                "The backbone is frozen, but computed anew at each step. With model.head: linear (or mlp, or your own) "
+                "and a pooling without weights, each row would be encoded once."
+            )
         return features
     device = next(inference.model.parameters()).device
     is_low = {name: bf16 and name == "train" for name in features}

@@ -69,6 +69,33 @@ def test_a_folder_of_files_is_read_afresh_each_time(end: str, tmp_path: Path, re
         assert read(source=f"hub:{tmp_path}[train]").column("label") == [label]
 
 
+def test_a_dot_reaches_into_a_mapping(tmp_path: Path, read: Read) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {
+            "translation": datasets.Translation(languages=["en", "ro"]),
+            "about": {"kind": datasets.ClassLabel(names=["old", "new"])},
+            "v.1": datasets.Value("string"),
+        }
+    )
+    rows = [{"en": "yes", "ro": "da"}, {"en": "no", "ro": "nu"}]
+    dataset = datasets.Dataset.from_dict(
+        {"translation": rows, "about": [{"kind": 1}, {"kind": 0}], "v.1": ["a", "b"]}, features=features
+    )
+    dataset.save_to_disk(tmp_path / "pairs")
+    columns = {"text": "translation.en", "text_pair": "translation.ro", "label": "about.kind"}
+    assert list(read(source=f"hub:{tmp_path}/pairs", columns=columns)) == [
+        {"text": "yes", "text_pair": "da", "label": "new"},
+        {"text": "no", "text_pair": "nu", "label": "old"},
+    ]
+    # A dot may also be part of a column's own name.
+    columns = {"text": "v.1", "label": "v.1"}
+    assert read(source=f"hub:{tmp_path}/pairs", columns=columns).column("text") == ["a", "b"]
+    with pytest.raises(DataError, match=r"no column 'translation\.de'[\s\S]*'translation\.en'"):
+        read(source=f"hub:{tmp_path}/pairs", columns={"text": "translation.de", "label": "v.1"})
+
+
 def test_a_missing_column_is_named(saved: Path, read: Read) -> None:
     with pytest.raises(DataError, match=r"no column 'text'[\s\S]*'sentence', 'label'"):
         read(source=f"hub:{saved}/saved[train]")

@@ -26,7 +26,9 @@ def read(source: Source, *, wanted: Wanted, complaints: Complaints) -> Content:
     if match is None:
         raise DataError(f"{source.path!r} is not an address such as hub:name/config[train] or hub:/folder[train].")
     with tempfile.TemporaryDirectory() as scratch:
-        dataset = _one_split(_load(match["name"], match["split"], scratch=scratch), address)
+        dataset = _with_inner_columns(
+            _one_split(_load(match["name"], match["split"], scratch=scratch), address), wanted
+        )
         chosen = wanted.choose(dataset.column_names, source=address)
         table = dataset.select_columns(chosen).with_format("arrow")[:]
         content = from_arrow(table)
@@ -101,6 +103,17 @@ def _one_split(dataset: Any, address: str) -> Any:
             f"{address}: name one of the splits {', '.join(dataset)}, as in {address}[{next(iter(dataset))}]."
         )
     return next(iter(dataset.values()))
+
+
+def _with_inner_columns(dataset: Any, wanted: Wanted) -> Any:
+    """Return the data set with the columns inside others (``translation.en``) beside them, where one is wanted."""
+    import datasets
+
+    if all("." not in name or name in dataset.column_names for name in wanted.names):
+        return dataset
+    flat = dataset.flatten()
+    inner = [name for name in flat.column_names if name not in dataset.column_names]
+    return datasets.concatenate_datasets([dataset, flat.select_columns(inner)], axis=1) if inner else dataset
 
 
 def _class_names(feature: Any) -> list[str]:

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import BartConfig, BartForConditionalGeneration
+
+from headway.models.backbone import load_backbone
+from headway.models.generation import IGNORED, encoder_of, end_tokens, generate, target_logits
+from headway.models.options import ModelOptions
+
+INPUTS = {
+    "input_ids": torch.tensor([[2, 7, 8, 9, 3], [2, 11, 3, 0, 0]]),
+    "attention_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]),
+}
+
+
+@pytest.fixture(scope="module")
+def model(tiny_bert: Path) -> Any:
+    torch.manual_seed(0)
+    return load_backbone(ModelOptions(model_name_or_path=str(tiny_bert))).build("seq2seq").model.eval()
+
+
+@pytest.fixture(scope="module")
+def bart() -> Any:
+    torch.manual_seed(0)
+    config = BartConfig(
+        vocab_size=40, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=32,
+    )  # fmt: skip
+    return BartForConditionalGeneration(config).eval()
+
+
+def test_the_encoder_is_the_part_that_reads(model: Any, tiny_bert: Path) -> None:
+    assert encoder_of(model) is model.encoder
+    alone: Any = load_backbone(ModelOptions(model_name_or_path=str(tiny_bert))).build("features").model
+    assert encoder_of(alone) is alone.base_model
+
+
+def test_padding_has_no_logits(bart: Any) -> None:
+    labels = torch.tensor([[5, 6, 2], [7, 2, IGNORED]])
+    found = target_logits(bart, INPUTS, labels)
+    assert found["labels"].tolist() == [5, 6, 2, 7, 2]
+    whole = bart(**INPUTS, labels=labels).logits
+    torch.testing.assert_close(found["logits"], whole[labels != IGNORED])
+
+
+def test_the_token_that_starts_the_decoder_need_not_be_learnt(model: Any) -> None:
+    start = model.config.decoder_start_token_id
+    with_start = target_logits(model, INPUTS, torch.tensor([[start, 9, 3], [start, 3, IGNORED]]))
+    assert with_start["labels"].tolist() == [9, 3, 3]
+    without = target_logits(model, INPUTS, torch.tensor([[9, 3], [3, IGNORED]]))
+    torch.testing.assert_close(with_start["logits"], without["logits"])
+
+
+def test_what_is_written_is_what_the_logits_say(bart: Any) -> None:
+    written = generate(bart, INPUTS, {"max_new_tokens": 5, "num_beams": 1})["sequences"]
+    for row, sequence in enumerate(written):
+        one = {name: values[row : row + 1] for name, values in INPUTS.items()}
+        for place in range(1, len(sequence)):
+            logits = bart(**one, decoder_input_ids=sequence[None, :place]).logits[0, -1]
+            if place == 5:  # the last token before the limit is forced to be the end
+                break
+            assert logits.argmax() == sequence[place]
+
+
+def test_a_text_that_reached_its_limit_has_not_come_to_an_end(model: Any) -> None:
+    end = model.generation_config.eos_token_id
+    cut = generate(model, INPUTS, {"max_new_tokens": 4, "min_new_tokens": 4, "num_beams": 1})
+    assert cut["sequences"].shape == (2, 5)
+    assert cut["is_finished"].tolist() == [False, False]
+    ended = generate(model, INPUTS, {"max_new_tokens": 4, "forced_eos_token_id": end, "num_beams": 1})
+    assert ended["is_finished"].tolist() == [True, True]
+
+
+def test_sampling_is_seeded_by_what_is_read(model: Any) -> None:
+    settings = {"max_new_tokens": 6, "do_sample": True, "temperature": 5.0, "num_beams": 1}
+    state = torch.get_rng_state()
+    first = generate(model, INPUTS, settings)["sequences"]
+    assert torch.equal(state, torch.get_rng_state())
+    torch.rand(7)
+    assert torch.equal(generate(model, INPUTS, settings)["sequences"], first)
+    others = {"input_ids": INPUTS["input_ids"].clone(), "attention_mask": INPUTS["attention_mask"]}
+    others["input_ids"][0, 1] = 12
+    assert not torch.equal(generate(model, others, settings)["sequences"][1], first[1])
+
+
+@pytest.mark.parametrize(("given", "expected"), [(3, [3]), ([3, 4], [3, 4]), (None, [])])
+def test_tokens_that_end_a_text(given: Any, expected: list[int], bart: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bart.generation_config, "eos_token_id", given)
+    assert end_tokens(bart) == expected
