@@ -1,6 +1,6 @@
 """The Trainer's loop under one of headway's tasks: same features, same weights, same loss, same scorer, another loop.
 
-Where the examples of transformers have a script of their own for a task (classification), measurement.py runs the
+Where the examples of transformers have a script of their own for a task (classification), classifier.py runs the
 Trainer as that script does. Here the Trainer is given what headway has made of the rows, and a model that computes as
 those of transformers do: with padding, torch's dropout, and a masked language model's logits at all positions.
 """

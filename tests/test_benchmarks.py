@@ -14,8 +14,8 @@ from headway.recipe import Recipe
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
-train, summary, measurement, study, levers = map(
-    importlib.import_module, ("train", "summary", "measurement", "study", "levers")
+train, summary, measurement, classifier, study, levers = map(
+    importlib.import_module, ("train", "summary", "measurement", "classifier", "study", "levers")
 )
 
 
@@ -247,7 +247,7 @@ def test_variants_that_did_not_do_the_same_work_are_not_compared_silently(change
 
 
 def test_targets_are_those_of_the_losses() -> None:
-    targets = measurement._targets
+    targets = classifier._targets
     assert targets(["b", "a"], labels=["a", "b"], problem_type="single_label_classification") == [1, 0]
     assert targets(["2.5"], labels=[], problem_type="regression") == [2.5]
     assert targets([["b"], []], labels=["a", "b"], problem_type="multi_label_classification") == [[0, 1], [0, 0]]

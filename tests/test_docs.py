@@ -24,8 +24,9 @@ from headway.errors import RecipeError
 from headway.importing import load_class
 from headway.inference import encode_table
 from headway.preparation import read_tables
-from headway.recipe import TASKS, Recipe, parse_overrides, reading_options
+from headway.recipe import TASKS, Recipe, answering_options, parse_overrides, reading_options
 from headway.tasks.base import Limits, Task
+from headway.tasks.summarization import Summarization
 from headway.train import train
 from headway.yaml_text import parse_yaml
 
@@ -235,6 +236,8 @@ def check_headway(arguments: list[str]) -> None:
         name = given["recipe"]
         Recipe.load("reviews" if name.endswith(".yaml") else name, overrides)
         return
+    answering = {name: overrides.pop(name) for name in list(overrides) if name.startswith("task.")}
+    answering_options(Summarization(), answering)
     row = {name: overrides.pop(name) for name in list(overrides) if "." not in name}
     assert row.keys() <= column_names()
     reading_options(DataOptions(train="rows.csv"), overrides)

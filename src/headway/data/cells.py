@@ -85,7 +85,11 @@ def check_row(row: Row, columns: tuple[Column, ...]) -> Row:
         if column.name not in given:
             continue
         problems: list[str] = []
-        taken[column.name] = _converted(row[column.name], column, problems)
+        value = row[column.name]
+        if column.kind == "passage" and isinstance(value, str):
+            # As in a text, see `_converted`.
+            value = value.replace("\0", " ")
+        taken[column.name] = _converted(value, column, problems)
         if problems:
             raise DataError(problems[0][0].upper() + problems[0][1:])
     return taken
