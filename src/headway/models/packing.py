@@ -250,7 +250,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how:
             query, key, value, attn_mask=seen, dropout_p=how.dropout, scale=how.scale
         )
     num_tokens = key.shape[2]
-    surplus = _surplus(query, seen)
+    surplus = _surplus(query, num_tokens, seen)
     if surplus:
         key, value = (functional.pad(one, (0, 0, 0, surplus)) for one in (key, value))
         seen = query.new_ones(1, 1, 1, num_tokens, dtype=torch.bool) if seen is None else seen
@@ -266,9 +266,12 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how:
     return torch.matmul(how.drop(weights, how.dropout) if how.dropout else weights, value)
 
 
-def _surplus(query: Tensor, seen: Tensor | None) -> int:
-    """Return how many keys that nobody sees make the softmax faster, in bfloat16: it is slow with incomplete rows."""
-    remainder = query.shape[2] % _WIDTH
+def _surplus(query: Tensor, num_tokens: int, seen: Tensor | None) -> int:
+    """Return how many keys that nobody sees make the softmax faster, in bfloat16: it is slow with incomplete rows.
+
+    A text that is written token by token asks once about each key, which is less work than to copy them.
+    """
+    remainder = num_tokens % _WIDTH
     if query.dtype != torch.bfloat16 or not remainder or query.shape[2] < _WIDTH:
         return 0
     # A mask is slow to add to incomplete rows, too; but in training all the surplus has to be dropped and led back.
