@@ -115,3 +115,12 @@ def test_the_report_says_how_texts_were_scored() -> None:
     assert worst["rows"][0][1:] == ["a summary | another", "", 0.0]
     assert "characters more" in worst["rows"][0][0]
     assert len(some["rows"]) == 10
+
+
+def test_empty_targets_are_named() -> None:
+    table = Table.from_rows(
+        [{"source": f"text {n}", "target": ["" if n == 2 else "a", " "]} for n in range(30)], "rows"
+    )
+    found = {one.name: one for one in Summarization().check({"train": table}, {}).warnings}
+    assert found["empty_target"].count == 1
+    assert found["empty_target"].examples == [{"where": "rows, row 3", "value": ""}]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from headway.data.batching import pad
+from headway.data.checks import check_tables
+from headway.data.findings import MAX_EXAMPLES, Finding
 from headway.data.source_target import Encoded, encode_target, nearest_windows, target_ids
 from headway.models.generation import IGNORED, generate, target_logits
 from headway.segmentation import lines_of
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
+    from headway.data.findings import Report, TokenLoss
+    from headway.data.table import Table
     from headway.models.backbone import Backbone
 
 logger = logging.getLogger(__name__)
@@ -112,6 +117,30 @@ class Generation(Task):
     @abstractmethod
     def encode_row(self, row: Row, tokenizer: PreTrainedTokenizerBase, limits: Limits) -> Encoded:
         """Return the ids of what the model reads of a row."""
+
+    # --- before training -----------------------------------------------------------------------------------------
+
+    def check(self, tables: Mapping[str, Table], tokens_lost: Mapping[str, TokenLoss]) -> Report:
+        """Return what is wrong, or suspicious, with what is read, and which targets are empty."""
+        read = [column.name for column in self.columns if not column.is_gold]
+        report = check_tables(tables, text_columns=read, label_column=None, tokens_lost=tokens_lost)
+        return replace(report, warnings=(*report.warnings, *self._check_targets(tables)))
+
+    def _check_targets(self, tables: Mapping[str, Table]) -> Iterator[Finding]:
+        for split, rows in tables.items():
+            if self.target_column not in rows.column_names:
+                continue
+            references = rows.column(self.target_column)
+            empty = [number for number, texts in enumerate(references) if texts and not any(map(str.strip, texts))]
+            if empty:
+                yield Finding(
+                    "empty_target",
+                    split,
+                    len(empty),
+                    f"Rows of {split} whose {self.target_column} is empty: {len(empty):,}.",
+                    "From such rows a model learns to say nothing. Write what is expected, or remove them.",
+                    [{"where": rows.where(number), "value": ""} for number in empty[:MAX_EXAMPLES]],
+                )
 
     # --- from row to batch ---------------------------------------------------------------------------------------
 
