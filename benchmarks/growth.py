@@ -58,8 +58,10 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     })  # fmt: skip
     tokenizer = load_backbone(recipe.model).tokenizer
     texts = [json.loads(line)["text"] for line in itertools.islice(rows.open(encoding="utf-8"), SAMPLE)]
+    # Another one: settings of its last call are part of a tokenizer, and so of the name of what is cached.
+    other = load_backbone(recipe.model).tokenizer
     started = time.perf_counter()
-    alone = sum(len(tokenizer(text, truncation=True, max_length=128)["input_ids"]) for text in texts)
+    alone = sum(len(other(text, truncation=True, max_length=128)["input_ids"]) for text in texts)
     found: dict[str, Any] = {"tokenizer_alone": (time.perf_counter() - started) / alone}
     for name in ("tokenising", "from_the_cache"):
         started = time.perf_counter()

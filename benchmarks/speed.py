@@ -322,9 +322,9 @@ def _quality(some: Measured) -> list[str]:
 def _first_steps(found: Measured) -> list[list[str]]:
     rows = [["to the first step", "processor time, s", "wall, s", "memory, MB"]]
     for variant in ("headway", "trainer"):
-        some = [one for one in found if one["variant"] == variant]
-        values = (("cpu_seconds", 2), ("seconds", 2), ("memory_mb", 0))
-        rows.append([variant, *(spread([one[name] for one in some], digits=digits) for name, digits in values)])
+        if some := [one for one in found if one["variant"] == variant]:
+            values = (("cpu_seconds", 2), ("seconds", 2), ("memory_mb", 0))
+            rows.append([variant, *(spread([one[name] for one in some], digits=digits) for name, digits in values)])
     return rows
 
 
