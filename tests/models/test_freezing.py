@@ -105,7 +105,10 @@ def test_the_parts_of_a_body_from_the_bottom_up(tiny_folders, family):
         assert all(name.startswith(f"{FAMILIES[family]}{number}.") for name in names)
 
 
-@pytest.mark.parametrize(("kind", "head"), [*((kind, "default") for kind in KINDS), ("sequence-classification", "mlp")])
+@pytest.mark.parametrize(
+    ("kind", "head"),
+    [*((kind, "default") for kind in KINDS if kind != "seq2seq"), ("sequence-classification", "mlp")],
+)
 def test_the_body_is_found_under_any_head_and_in_windows(tiny_folders, kind, head):
     options = ModelOptions(model_name_or_path=str(tiny_folders("bert")), head=Choice(name=head))
     model = load_backbone(options).build(kind, num_labels=2 if "classification" in kind else 0).model
@@ -113,6 +116,12 @@ def test_the_body_is_found_under_any_head_and_in_windows(tiny_folders, kind, hea
         embeddings, *layers = names_of_parts(one)
         assert all("embeddings." in name for name in embeddings)
         assert [{name.partition("layer.")[2][0] for name in names} for names in layers] == [{"0"}, {"1"}]
+
+
+def test_layers_of_an_encoder_decoder_are_not_told_apart(tiny_folders):
+    model = load_backbone(ModelOptions(model_name_or_path=str(tiny_folders("bert")))).build("seq2seq").model
+    with pytest.raises(RecipeError, match=r"layerwise_lr_decay: which layers are the lowest is not known for"):
+        parts_of(model, option="optimization.layerwise_lr_decay", instead="Leave it empty")
 
 
 @pytest.mark.parametrize(("family", "message"), [("albert", "share their weights"), ("longformer", "not known for")])
