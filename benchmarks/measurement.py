@@ -160,7 +160,7 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
         training=recipe.training.model_copy(
             update={
                 "num_train_epochs": job["epochs"],
-                "max_steps": job["max_steps"] or -1,
+                "max_steps": job.get("max_steps") or -1,
                 "per_device_eval_batch_size": EVALUATION_BATCH_SIZE,
                 "eval_steps": NEVER,
                 "save_steps": NEVER,

@@ -21,6 +21,7 @@ from headway.errors import ModelError, RunError
 from headway.training import checkpoint as module
 from headway.training.checkpoint import (
     KEPT_RESUME_CHECKPOINTS,
+    UNSEALED,
     WholeCheckpointIO,
     best_path,
     damage,
@@ -315,3 +316,26 @@ def test_removing_takes_the_seal_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Path, "unlink", failing_at(1, Path.unlink, errno.EROFS))
     with pytest.raises(RunError):
         WholeCheckpointIO().remove_checkpoint(path)
+
+
+def test_a_first_checkpoint_that_was_never_finished_does_not_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = resume_path(tmp_path, 1)
+    save(tmp_path, 1)
+    assert [one.name for one in sorted(tmp_path.iterdir())] == ["resume-00000001.ckpt", "resume-00000001.json"]
+    # As a kill between the two files leaves it.
+    path.with_suffix(".json").unlink()
+    path.with_suffix(UNSEALED).touch()
+    assert newest_whole(tmp_path) is None
+    assert "was not finished when the run ended" in caplog.text
+    # Saved again, and one step more.
+    save(tmp_path, 1)
+    path.with_suffix(UNSEALED).touch()
+    assert newest_whole(tmp_path) == path
+    prune(tmp_path)
+    assert not path.with_suffix(UNSEALED).exists()
+    # Without the mark the seal was lost, and nobody begins anew in silence.
+    path.with_suffix(".json").unlink()
+    with pytest.raises(ModelError, match="None of the 1 checkpoints"):
+        newest_whole(tmp_path)

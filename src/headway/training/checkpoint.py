@@ -2,7 +2,8 @@
 
 A checkpoint is two files: ``<name>.ckpt`` and, written after it, ``<name>.json`` with its size, its SHA-256 and the
 state of the search for the best model. Without a matching second file it does not count: a process killed at any moment
-leaves the checkpoints before it.
+leaves the checkpoints before it. A third file, ``<name>.unsealed``, lies there between the two: with it a checkpoint
+that lacks its second file was never finished, without it something was lost.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from headway.errors import ModelError, RunError
-from headway.files import read_json, sha256_of, sweep, whole_writes, write_json, write_whole
+from headway.files import flush, read_json, sha256_of, sweep, whole_writes, write_json, write_whole
 
 logger = logging.getLogger(__name__)
 
 KEPT_RESUME_CHECKPOINTS = 2
+UNSEALED = ".unsealed"
 
 
 class WholeCheckpointIO(CheckpointIO):
@@ -56,9 +58,17 @@ class WholeCheckpointIO(CheckpointIO):
                 raise output.error
 
         path.with_suffix(".json").unlink(missing_ok=True)
-        write_whole(path, write)
+        path.with_suffix(UNSEALED).touch()
+        flush(path.parent)
+        try:
+            write_whole(path, write)
+        except BaseException:
+            if not path.exists():
+                path.with_suffix(UNSEALED).unlink(missing_ok=True)
+            raise
         seal = {"size": size, "sha256": sha256_of(path), "step": checkpoint["global_step"]}
         write_json(path.with_suffix(".json"), seal | checkpoint.get("seal", {}))
+        path.with_suffix(UNSEALED).unlink(missing_ok=True)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
@@ -73,8 +83,8 @@ class WholeCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint, its seal first."""
         with whole_writes(Path(path)):
-            Path(path).with_suffix(".json").unlink(missing_ok=True)
-            Path(path).unlink(missing_ok=True)
+            for file in (Path(path).with_suffix(".json"), Path(path), Path(path).with_suffix(UNSEALED)):
+                file.unlink(missing_ok=True)
 
 
 class _Output(io.RawIOBase):
@@ -139,7 +149,12 @@ def newest_whole(folder: Path) -> Path | None:
     Raises:
         ModelError: there are checkpoints, and none of them is whole. Training never starts over in silence.
     """
-    candidates = sorted(folder.glob("resume-*.ckpt"), reverse=True)
+    candidates = []
+    for path in sorted(folder.glob("resume-*.ckpt"), reverse=True):
+        if path.with_suffix(UNSEALED).exists() and not path.with_suffix(".json").exists():
+            logger.warning("%s was not finished when the run ended; it does not count.", path.name)
+        else:
+            candidates.append(path)
     for path in candidates:
         problem = damage(path)
         if problem is None:
@@ -161,6 +176,9 @@ def prune(folder: Path) -> None:
     """Keep the newest resume checkpoints, the best weights that these refer to, and nothing half-written."""
     with whole_writes(folder):
         sweep(folder)
+        for mark in folder.glob(f"*{UNSEALED}"):
+            if mark.with_suffix(".json").exists() or not mark.with_suffix(".ckpt").exists():
+                mark.unlink()
     newest_first = sorted(folder.glob("resume-*.json"), reverse=True)
     readable = {path: seal for path in newest_first if (seal := _seal(path)) is not None}
     kept = dict(list(readable.items())[:KEPT_RESUME_CHECKPOINTS])
