@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from headway.models.masked_positions import logits_at
+
+_MULTIPLE = 64
+"""Logits are computed for a multiple of so many tokens: a product of numbers never seen costs time, and memory that the
+library keeps, at first sight."""
 
 IGNORED = -100
 """The label of padding, which no loss counts."""
@@ -40,9 +44,11 @@ def target_logits(model: Any, inputs: Mapping[str, Tensor], labels: Tensor) -> d
         decoder_input_ids, labels = decoder_input_ids[:, 1:], labels[:, 1:]
     rows, columns = (labels != IGNORED).nonzero(as_tuple=True)
     decoder = model.get_decoder()
+    number = len(rows)
+    asked = [nn.functional.pad(one, (0, -number % _MULTIPLE)) for one in (rows, columns)]
     given = {**inputs, "decoder_input_ids": decoder_input_ids.contiguous(), "use_cache": False}
-    outputs = logits_at(model, given, rows, columns, body=decoder.base_model)
-    return {"logits": outputs["logits"][0], "labels": labels[rows, columns]}
+    outputs = logits_at(model, given, *asked, body=decoder.base_model)
+    return {"logits": outputs["logits"][0, :number], "labels": labels[rows, columns]}
 
 
 def generate(model: Any, inputs: Mapping[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
