@@ -18,7 +18,7 @@ print(len(table), "rows, the first of them:", table[0])
 run = Path(tempfile.mkdtemp()) / "plain-english"
 metrics = train(recipe, output_dir=run)
 for name, scores in {**metrics["baselines"], "this model": metrics["metrics"]}.items():
-    print(name, round(scores["validation"]["bleu"]["value"], 4))
+    print(name, {metric: round(scores["validation"][metric]["value"], 4) for metric in ("bleu", "copy_rate")})
 
 # Score again, on any file with the truth: every metric with its interval.
 print("all rows:", evaluate(run, recipe.data.train)["metrics"]["data"]["chrf"])

@@ -30,5 +30,5 @@ def test_it_is_short_and_says_what_it_shows(path: Path) -> None:
 def test_it_runs(path: Path, tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr[-3000:]
-    # It shows scores (some go to 100), and the last line of the log of training.
-    assert len(re.findall(r"\b\d+\.\d+", ended.stdout)) >= 3
+    # It shows scores, and the last line of the log of training.
+    assert len(re.findall(r"\b0\.\d+", ended.stdout)) >= 3

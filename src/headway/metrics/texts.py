@@ -32,6 +32,11 @@ COPIED_WORDS, REPEATED_WORDS = 4, 3
 """How many words in a row count as copied from the source, and as said again."""
 
 
+def joined(*scorers: Scorer) -> Scorer:
+    """Return one function from chosen rows to what all of these give."""
+    return lambda chosen: {name: value for one in scorers for name, value in one(chosen).items()}
+
+
 # --- ROUGE: means over the rows ---------------------------------------------------------------------------------------
 
 

@@ -105,12 +105,11 @@ class Dialogue(Generation):
     ) -> Callable[[NDArray[np.int64]], dict[str, float]]:
         """Return chrF and BLEU from 0 to 100, ROUGE from 0 to 1, and what the replies look like."""
         what, right = said(predictions), self.references(rows)
-        scorers = (
+        return texts.joined(
             texts.overlap_scorer(texts.count_overlap(what, right)),
             texts.rouge_scorer(texts.rouge_rows(what, right, language=self.language)),
             texts.diagnosis_scorer(what, right),
         )
-        return lambda chosen: {name: value for one in scorers for name, value in one(chosen).items()}
 
     def baselines(self, train: Sequence[Row], rows: Sequence[Row], seed: int) -> dict[str, list[Prediction]]:
         """Return the commonest reply, and that to the training row whose history is nearest by weighted words."""

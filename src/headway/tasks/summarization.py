@@ -68,12 +68,11 @@ class Summarization(Generation):
     ) -> Callable[[NDArray[np.int64]], dict[str, float]]:
         """Return ROUGE from 0 to 1, BLEU and chrF from 0 to 100, and what the summaries look like."""
         what, right = said(predictions), self.references(rows)
-        scorers = (
+        return texts.joined(
             texts.rouge_scorer(texts.rouge_rows(what, right, language=self.language)),
             texts.overlap_scorer(texts.count_overlap(what, right)),
             texts.diagnosis_scorer(what, right, sources=[row["source"] for row in rows]),
         )
-        return lambda chosen: {name: value for one in scorers for name, value in one(chosen).items()}
 
     def baselines(self, train: Sequence[Row], rows: Sequence[Row], seed: int) -> dict[str, list[Prediction]]:
         """Return the beginning of each text, and one of its sentences at random."""

@@ -102,11 +102,10 @@ class Translation(Generation):
     ) -> Callable[[NDArray[np.int64]], dict[str, float]]:
         """Return BLEU and chrF from 0 to 100, and what the translations look like."""
         what, right = said(predictions), self.references(rows)
-        scorers = (
+        return texts.joined(
             texts.overlap_scorer(texts.count_overlap(what, right, tokenizer=self.bleu_tokenize)),
             texts.diagnosis_scorer(what, right, sources=[row["source"] for row in rows]),
         )
-        return lambda chosen: {name: value for one in scorers for name, value in one(chosen).items()}
 
     def baselines(self, train: Sequence[Row], rows: Sequence[Row], seed: int) -> dict[str, list[Prediction]]:
         """Return the source as it is: names, numbers and loan words are right already."""
