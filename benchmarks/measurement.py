@@ -128,7 +128,6 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
 
     from headway.data.options import DataOptions
     from headway.models.location import locate
-    from headway.models.options import ModelOptions
     from headway.preparation import read_tables
     from headway.recipe import Recipe
 
@@ -154,7 +153,7 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
             | {"train": str(files["train"]), "validation": None}
             | {name: str(path) for name, path in files.items()}
         ),
-        model=ModelOptions(model_name_or_path=model),
+        model=recipe.model.model_copy(update={"model_name_or_path": model}),
         optimization=recipe.optimization,
         # One evaluation, at the end: it chooses the last weights, as the Trainer does without evaluations.
         training=recipe.training.model_copy(
@@ -184,6 +183,7 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
         "weight_decay": recipe.optimization.weight_decay,
         "lr_scheduler_type": recipe.optimization.lr_scheduler_type,
         "max_length": job.get("max_length") or recipe.data.max_length,
+        "freeze": recipe.model.freeze,
     }
     path = str(locate(model).folder)
     if task.generates:

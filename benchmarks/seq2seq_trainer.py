@@ -23,7 +23,7 @@ def train_and_generate(
     """Train on ``train.jsonl`` of a folder and write a text for each row of ``test.jsonl``.
 
     Args:
-        settings: model, lengths and how texts are generated.
+        settings: model, whether its encoder stays as it is, lengths and how texts are generated.
         arguments: of `Seq2SeqTrainingArguments`.
         folder: of the rows, each with ``source`` and the list ``target``.
         callbacks: of the Trainer.
@@ -55,6 +55,8 @@ def train_and_generate(
         model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id = tokenizer.cls_token_id
         model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.sep_token_id
         model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+    if settings["freeze"] == "all":
+        model.get_encoder().requires_grad_(False)
     start = model.config.decoder_start_token_id
     max_length = min(settings["max_length"], tokenizer.model_max_length)
 

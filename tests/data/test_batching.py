@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -24,11 +26,19 @@ def padding(batches: list[np.ndarray], lengths: np.ndarray) -> int:
     seed=some.integers(0, 2**31),
     epoch=some.integers(0, 5),
     group=some.booleans(),
+    has_targets=some.booleans(),
 )
 def test_every_row_comes_once_in_full_batches(
-    num_rows: int, batch_size: int, seed: int, epoch: int, group: bool
+    num_rows: int, batch_size: int, seed: int, epoch: int, group: bool, has_targets: bool
 ) -> None:
-    batches = epoch_batches(lengths_of(num_rows), batch_size=batch_size, seed=seed, epoch=epoch, group_by_length=group)
+    batches = epoch_batches(
+        lengths_of(num_rows),
+        batch_size=batch_size,
+        seed=seed,
+        epoch=epoch,
+        group_by_length=group,
+        target_lengths=lengths_of(num_rows, 1) if has_targets else None,
+    )
     assert sorted(number for batch in batches for number in batch) == list(range(num_rows))
     sizes = sorted(map(len, batches), reverse=True)
     assert sizes == [batch_size] * (num_rows // batch_size) + ([num_rows % batch_size] if num_rows % batch_size else [])
@@ -54,6 +64,18 @@ def test_grouping_by_length_pads_far_less_and_does_not_sort_the_batches() -> Non
     longest = [int(lengths[batch].max()) for batch in grouped]
     assert longest != sorted(longest)
     assert longest != sorted(longest, reverse=True)
+
+
+def test_targets_of_other_lengths_are_grouped_too() -> None:
+    lengths = lengths_of(4000)
+    targets = np.maximum(2, lengths + np.random.default_rng(1).integers(-30, 30, 4000))
+    arguments: dict[str, Any] = {"batch_size": 32, "seed": 0, "epoch": 0, "group_by_length": True}
+    by_length, by_both = (epoch_batches(lengths, **arguments, target_lengths=one) for one in (None, targets))
+    assert padding(by_both, targets) < padding(by_length, targets) / 3
+    assert padding(by_both, targets) + padding(by_both, lengths) < 0.6 * padding(by_length, targets)
+    # Tags are as many as the words they stand over: nothing changes.
+    of_tags = epoch_batches(lengths, **arguments, target_lengths=lengths)
+    assert [one.tolist() for one in of_tags] == [one.tolist() for one in by_length]
 
 
 def test_rows_of_one_length_meet_other_neighbours_in_each_epoch() -> None:

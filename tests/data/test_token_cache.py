@@ -47,6 +47,14 @@ def test_targets_of_any_plain_kind(targets: Any, tmp_path: Path) -> None:
     assert list(open_or_build("x", "k", given, folder=tmp_path)) == given
 
 
+def test_the_lengths_of_targets_that_are_lists(tmp_path: Path) -> None:
+    given = [Features({"input_ids": [1]}, {"labels": [1] * n}, {"tokens_lost": 0}, row=n) for n in (3, 1, 2)]
+    assert open_or_build("x", "a", given, folder=tmp_path).target_lengths.tolist() == [3, 1, 2]
+    given.append(Features({"input_ids": [1]}, {}, {"tokens_lost": 0}, row=3))
+    assert open_or_build("x", "b", given, folder=tmp_path).target_lengths.tolist() == [3, 1, 2, 0]
+    assert open_or_build("x", "c", features(), folder=tmp_path).target_lengths is None
+
+
 def test_many_chunks_and_what_only_later_rows_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_cache, "ROWS_PER_CHUNK", 4)
     assert list(open_or_build("x", "k", features(), folder=tmp_path)) == list(features())

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
-from transformers import (
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
-    BartConfig,
-    BartForConditionalGeneration,
-    MarianConfig,
-    MarianMTModel,
-    MBartConfig,
-    MBartForConditionalGeneration,
-    T5Config,
-    T5ForConditionalGeneration,
-)
+from tests.encoder_decoders import FAMILIES, PAIRS
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from headway.data.source_target import Frame
 from headway.errors import ModelError, RecipeError
 from headway.inference import Inference
+from headway.models import packing
 from headway.models.backbone import load_backbone
 from headway.models.options import ModelOptions
 from headway.models.packing import is_packed
@@ -39,98 +29,6 @@ from headway.tasks.summarization import Summarization
 from headway.tasks.text_classification import TextClassification
 from headway.tasks.translation import Translation
 from headway.train import train
-
-PAIRS = [
-    ("the dog sleeps in the garden", "der Hund schläft im Garten"), ("a cat drinks milk", "eine Katze trinkt Milch"),
-    ("two men play music", "zwei Männer spielen Musik"), ("the sun is bright today", "die Sonne ist heute hell"),
-    ("a child eats an apple", "ein Kind isst einen Apfel"), ("we go to the old house", "wir gehen zum alten Haus"),
-    ("the train is very late", "der Zug kommt sehr spät"), ("my book is on the table", "mein Buch liegt auf dem Tisch"),
-]  # fmt: skip
-CORPUS = [text for pair in PAIRS for text in pair] * 4
-SIZES = {"d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
-         "decoder_attention_heads": 4, "encoder_ffn_dim": 128, "decoder_ffn_dim": 128}  # fmt: skip
-
-
-def unigrams() -> list[tuple[str, float]]:
-    from tokenizers import SentencePieceUnigramTokenizer
-
-    trained = SentencePieceUnigramTokenizer()
-    trained.train_from_iterator(
-        CORPUS, vocab_size=160, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
-    )
-    return [(piece, score) for piece, score in json.loads(trained.to_str())["model"]["vocab"]]
-
-
-def write_t5(folder: Path) -> None:
-    from transformers import T5Tokenizer
-
-    tokenizer = T5Tokenizer(vocab=unigrams(), extra_ids=0, model_max_length=64)
-    tokenizer.save_pretrained(folder)
-    config = T5Config(
-        vocab_size=len(tokenizer), d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, dropout_rate=0.0,
-        decoder_start_token_id=0,
-    )  # fmt: skip
-    T5ForConditionalGeneration(config).save_pretrained(folder)
-
-
-def write_bart(folder: Path) -> None:
-    from tokenizers import ByteLevelBPETokenizer
-    from transformers import BartTokenizerFast
-
-    pairs = ByteLevelBPETokenizer()
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    pairs.train_from_iterator(CORPUS, vocab_size=330, special_tokens=special, show_progress=False)
-    pairs.save_model(str(folder))
-    tokenizer = BartTokenizerFast.from_pretrained(str(folder), model_max_length=64)
-    tokenizer.save_pretrained(folder)
-    config = BartConfig(vocab_size=len(tokenizer), max_position_embeddings=64, dropout=0.0, **SIZES)
-    BartForConditionalGeneration(config).save_pretrained(folder)
-
-
-def write_marian(folder: Path) -> None:
-    import sentencepiece
-    from transformers import MarianTokenizer
-
-    pieces = {"</s>": 0, "<unk>": 1}
-    for side, texts in (("source", [one for one, _ in PAIRS]), ("target", [two for _, two in PAIRS])):
-        with (folder / f"{side}.spm").open("wb") as file:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(texts * 4), model_writer=file, vocab_size=45, minloglevel=2
-            )
-        model = sentencepiece.SentencePieceProcessor(model_file=str(folder / f"{side}.spm"))
-        for number in range(len(model)):
-            if model.id_to_piece(number) not in ("<s>", "</s>", "<unk>"):
-                pieces.setdefault(model.id_to_piece(number), len(pieces))
-    pieces["<pad>"] = len(pieces)
-    (folder / "vocab.json").write_text(json.dumps(pieces))
-    tokenizer = MarianTokenizer(
-        source_spm=str(folder / "source.spm"), target_spm=str(folder / "target.spm"), vocab=str(folder / "vocab.json"),
-        source_lang="en", target_lang="de", model_max_length=64,
-    )  # fmt: skip
-    tokenizer.save_pretrained(folder)
-    config = MarianConfig(
-        vocab_size=len(pieces), max_position_embeddings=64, dropout=0.0, pad_token_id=pieces["<pad>"],
-        decoder_start_token_id=pieces["<pad>"], eos_token_id=0, forced_eos_token_id=0, scale_embedding=True, **SIZES,
-    )  # fmt: skip
-    MarianMTModel(config).save_pretrained(folder)
-
-
-def write_mbart(folder: Path) -> None:
-    from transformers import MBartTokenizerFast
-
-    vocabulary = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *unigrams()[3:]]
-    tokenizer = MBartTokenizerFast(vocab=vocabulary, src_lang="en_XX", tgt_lang="de_DE", model_max_length=64)
-    tokenizer.save_pretrained(folder)
-    config = MBartConfig(vocab_size=len(tokenizer), max_position_embeddings=64, dropout=0.0, **SIZES)
-    MBartForConditionalGeneration(config).save_pretrained(folder)
-
-
-FAMILIES: dict[str, tuple[Callable[[Path], None], dict[str, Any]]] = {
-    "t5": (write_t5, {"source_prefix": "translate: "}),
-    "bart": (write_bart, {}),
-    "marian": (write_marian, {}),
-    "mbart": (write_mbart, {"source_lang": "en_XX", "target_lang": "de_DE"}),
-}
 
 
 @pytest.fixture(scope="module")
@@ -219,25 +117,58 @@ def test_an_encoder_becomes_an_encoder_decoder(tiny_bert: Path, pairs_file: Path
         assert predictor.predict(source).value == said
 
 
-def test_without_padding_the_encoder_says_the_same(tiny_bert: Path) -> None:
+@pytest.mark.parametrize("family", ["bert", "bart", "marian", "mbart"])
+def test_without_padding_the_encoder_says_the_same(family: str, tiny_bert: Path, folders: dict[str, Path]) -> None:
     task = Summarization(max_target_length=8)
-    said = []
-    for packing in (True, False):
-        options = ModelOptions(model_name_or_path=str(tiny_bert), packing=packing)
-        backbone = load_backbone(options)
+    said, tokens = [], {}
+    for is_on in (True, False):
+        path = tiny_bert if family == "bert" else folders[family]
+        backbone = load_backbone(ModelOptions(model_name_or_path=str(path), packing=is_on))
         torch.manual_seed(0)
         inference = Inference(task, task.build_model(backbone), backbone.tokenizer, Limits(max_length=32))
-        rows = [{"source": "the dog " * n, "target": ["a cat"]} for n in (1, 3, 9, 14)]
+        rows = [{"source": "the dog " * n, "target": ["a cat"]} for n in (1, 3, 9, 14)] * 8
         features = list(inference.encode(rows))
         batch = task.collate(features, backbone.tokenizer)
-        model: Any = inference.model
-        read = model.get_encoder()(**batch.inputs).last_hidden_state * batch.inputs["attention_mask"][..., None]
-        said.append((inference.predict(features, rows), read, task.forward(model, batch)["logits"]))
-        assert is_packed(model) == packing
+        encoder: Any = inference.model.get_encoder()  # type: ignore[operator]
+        read = encoder(**batch.inputs, output_hidden_states=True)
+        tokens[is_on] = _tokens_computed(encoder, batch.inputs)
+        mask = batch.inputs["attention_mask"][..., None]
+        hidden = torch.stack([read.last_hidden_state, *read.hidden_states]) * mask
+        outputs = task.forward(inference.model, batch)
+        torch.nn.functional.cross_entropy(outputs["logits"], outputs["labels"]).backward()
+        gradient = next(one for name, one in encoder.named_parameters() if "layer" in name and one.dim() == 2).grad
+        said.append((inference.predict(features, rows), hidden, outputs["logits"], gradient))
+        assert is_packed(inference.model) == is_on
+    assert tokens[False] == mask.numel()
+    assert tokens[True] <= mask.sum() + 64 < mask.numel()
     assert said[0][0] == said[1][0]
-    torch.testing.assert_close(said[0][1], said[1][1], atol=2e-6, rtol=0)
-    # The new head of this tiny model scales tiny vectors up.
+    torch.testing.assert_close(said[0][1], said[1][1], atol=4e-6, rtol=0)
+    # The new head of a tiny model made of an encoder scales tiny vectors up.
     torch.testing.assert_close(said[0][2], said[1][2], atol=1e-4, rtol=0)
+    torch.testing.assert_close(said[0][3], said[1][3], atol=1e-5, rtol=0)
+
+
+def _tokens_computed(encoder: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> int:
+    """Return how many tokens the last layer of an encoder computes."""
+    seen: list[int] = []
+    layers = [one for name, one in encoder.named_modules() if "layer" in name and isinstance(one, torch.nn.Linear)]
+    hook = layers[-1].register_forward_hook(lambda module, given, outputs: seen.append(outputs[..., 0].numel()))
+    encoder(**inputs)
+    hook.remove()
+    return seen[0]
+
+
+def test_dropped_layers_keep_their_padding(folders: dict[str, Path], caplog: pytest.LogCaptureFixture) -> None:
+    packing._say.cache_clear()
+    backbone = load_backbone(ModelOptions(model_name_or_path=str(folders["bart"])))
+    backbone.config.encoder_layerdrop = 0.5
+    task = Summarization()
+    with caplog.at_level("INFO"):
+        model: Any = task.build_model(backbone)
+    assert "encoder_layerdrop" in caplog.text
+    inputs = {"input_ids": torch.tensor([[5, 6, 7, 8], [5, 1, 1, 1]] * 40)}
+    inputs["attention_mask"] = (inputs["input_ids"] > 1).long()
+    assert _tokens_computed(model.eval().get_encoder(), inputs) == inputs["input_ids"].numel()
 
 
 @pytest.mark.parametrize("family", ["bart", "marian", "mbart"])
@@ -246,11 +177,11 @@ def test_attention_of_ours_says_the_same(family: str, beams: int, folders: dict[
     task = Translation(**FAMILIES[family][1], max_target_length=12, generation={"num_beams": beams})
     rows = [{"source": one, "target": [two]} for one, two in PAIRS]
     found = []
-    for packing in (True, False):
-        backbone = load_backbone(ModelOptions(model_name_or_path=str(folders[family]), packing=packing))
+    for is_on in (True, False):
+        backbone = load_backbone(ModelOptions(model_name_or_path=str(folders[family]), packing=is_on))
         model: Any = task.build_model(backbone)
         assert {one.config._attn_implementation for one in model.modules() if "config" in vars(one)} >= {
-            "headway" if packing else "sdpa"
+            "headway" if is_on else "sdpa"
         }
         inference = Inference(task, model, backbone.tokenizer, Limits(max_length=32))
         features = list(inference.encode(rows))

@@ -6,6 +6,7 @@ to repeat it, and no other use of random numbers can change it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,22 @@ if TYPE_CHECKING:
 # enough that rows of one length do not always meet the same neighbours.
 BATCHES_PER_POOL = 50
 
+PARTS_PER_POOL = 7
+"""Where a target has a length of its own, a pool sorted by length is cut into so many parts, and each is sorted by the
+lengths of its targets: about the root of the number of batches, so that both are about equally uneven."""
+
 TOKENS_PER_ROW = 32
 """A batch for prediction holds the tokens of so many rows of this length."""
 
 
 def epoch_batches(
-    lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int, group_by_length: bool
+    lengths: np.ndarray,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    group_by_length: bool,
+    target_lengths: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """Return the batches of one epoch as arrays of row numbers; every row occurs exactly once.
 
@@ -36,6 +47,7 @@ def epoch_batches(
         seed: of the run.
         epoch: counted from 0.
         group_by_length: sort by length within random pools; the batches are then shuffled again.
+        target_lengths: (rows,) of targets that have a length of their own, by which parts of a pool are sorted again.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
@@ -43,10 +55,20 @@ def epoch_batches(
         return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     pool_size = batch_size * BATCHES_PER_POOL
     pools = [order[start : start + pool_size] for start in range(0, len(order), pool_size)]
-    # Stable, so that rows of equal length keep their random order.
-    ordered = np.concatenate([pool[np.argsort(-lengths[pool], kind="stable")] for pool in pools] or [order])
+    pools = [_sorted_by(lengths, pool) for pool in pools]
+    if target_lengths is not None:
+        part_size = math.ceil(BATCHES_PER_POOL / PARTS_PER_POOL) * batch_size
+        parts = [pool[start : start + part_size] for pool in pools for start in range(0, len(pool), part_size)]
+        pools = [_sorted_by(target_lengths, part) for part in parts]
+    ordered = np.concatenate(pools or [order])
     batches = [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
     return [batches[number] for number in rng.permutation(len(batches))]
+
+
+def _sorted_by(lengths: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    # Stable, so that rows of equal length keep their random order.
+    sorted_rows: np.ndarray = rows[np.argsort(-lengths[rows], kind="stable")]
+    return sorted_rows
 
 
 def sorted_batches(lengths: Sequence[int], *, batch_size: int, factor: int = 1) -> list[list[int]]:

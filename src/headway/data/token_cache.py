@@ -43,6 +43,8 @@ class TokenCache(Sequence[Features]):
         self._pieces = pieces if pieces.null_count < len(pieces) else None
         self.lengths: np.ndarray = table.column("length").to_numpy()
         """(features,) tokens of each."""
+        self.target_lengths = self._target_lengths()
+        """(features,) numbers in the target of each, where targets are lists of differing lengths; else None."""
         self.tokens_lost: np.ndarray = table.column("tokens_lost").to_numpy()
         """(features,) tokens of the row that truncation left out."""
         self.tokens_repeated: np.ndarray = table.column("tokens_repeated").to_numpy()
@@ -90,6 +92,11 @@ class TokenCache(Sequence[Features]):
             starts = np.cumsum([0, *number[held][:-1]])
             longest[held] = np.maximum.reduceat(sizes, starts)
         return number, longest
+
+    def _target_lengths(self) -> np.ndarray | None:
+        columns = [column for part, _, column in self._columns if part == "targets" and pa.types.is_list(column.type)]
+        sizes = [pc.list_value_length(column).fill_null(0).to_numpy() for column in columns]
+        return np.max(sizes, axis=0) if sizes else None
 
     def used_ids(self) -> np.ndarray:
         """Return the numbers of all words in the features, each once, ascending."""

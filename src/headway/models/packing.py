@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.nn.attention import varlen
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from headway.models.dropout import dropout as fast_dropout
 from headway.models.generation import encoder_of
@@ -28,11 +29,10 @@ logger = logging.getLogger(__name__)
 _STACKS = {
     "bert": "encoder", "roberta": "encoder", "xlm-roberta": "encoder", "camembert": "encoder", "electra": "encoder",
     "albert": "encoder", "distilbert": "transformer", "modernbert": "",
+    "bart": "layers.0", "mbart": "layers.0", "marian": "layers.0", "pegasus": "layers.0",
 }  # fmt: skip
-"""Family -> the part of the body that runs packed; the whole body where that is empty."""
-
-_PADDED = ("bart", "mbart", "marian", "pegasus")
-"""Families that compute padding, for their layers know no packed tokens, but take another way to compute attention."""
+"""Family -> the part of the body that is packed first; the whole body where that is empty. What comes after it runs
+packed, too, up to where it hands on a padded batch again: a stack at its own end, a first layer at the body's."""
 
 _NAME = "headway"
 """Of the attention function, in the configuration of a model in memory; transformers does not save it."""
@@ -63,15 +63,17 @@ def pack(model: Any) -> None:
     encoder-decoder the encoder leaves it out.
     """
     body = encoder_of(model)
-    config = body.config
+    _pack(body)
     if model.config.is_encoder_decoder:
         decoder = model.get_decoder().base_model
-        if decoder.config.model_type in (*_STACKS, *_PADDED) and decoder.config._attn_implementation == "sdpa":
+        # BART and its like have one configuration for both halves.
+        if decoder.config.model_type in _STACKS and decoder.config._attn_implementation in ("sdpa", _NAME):
             _use_attention(decoder)
-    if config.model_type in _PADDED and config._attn_implementation == "sdpa":
-        _say(f"{config.model_type} models add positions to padded batches only")
-        _use_attention(body)
-        return
+
+
+def _pack(body: Any) -> None:
+    """Install the hooks on ``body``, which reads; or say why not."""
+    config = body.config
     if config.model_type not in _STACKS:
         _say(f"{config.model_type} models compute attention in a way of their own")
         return
@@ -82,13 +84,17 @@ def pack(model: Any) -> None:
         _say("this model is configured as a decoder")
         return
     _use_attention(body)
+    if getattr(body, "layerdrop", 0):
+        _say("whole layers are dropped (encoder_layerdrop), the first among them")
+        return
     stack = body.get_submodule(_STACKS[config.model_type])
     if stack is body:
         body.register_forward_pre_hook(_pack_inputs, with_kwargs=True)
     else:
         body.register_forward_pre_hook(_lay_out, with_kwargs=True)
         stack.register_forward_pre_hook(_pack_vectors, with_kwargs=True)
-        stack.register_forward_hook(_pad_outputs, with_kwargs=True)
+        if not isinstance(stack, GradientCheckpointingLayer):
+            stack.register_forward_hook(_pad_outputs, with_kwargs=True)
     body.register_forward_hook(_pad_outputs, with_kwargs=True)
 
 

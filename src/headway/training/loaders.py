@@ -66,6 +66,7 @@ class TaskBatches:
             seed=self._seed,
             epoch=epoch,
             group_by_length=self._training.group_by_length,
+            target_lengths=self._cache.target_lengths,
         )
 
 
