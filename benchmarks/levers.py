@@ -8,17 +8,18 @@ _OFF: dict[str, dict[str, Any]] = {
     "bf16": {"training.bf16": False},
     "grouping": {"training.group_by_length": False},
     "packing": {"model.packing": False},
+    "unread-tokens": {"model.skip_unread_tokens": False},
     "fast-dropout": {"model.fast_dropout": False},
     "used-embeddings": {"optimization.used_embeddings_only": False},
     "kept-memory": {"training.keep_memory": False},
 }
-_OURS = ("packing", "fast-dropout", "used-embeddings", "kept-memory")
+_OURS = ("packing", "unread-tokens", "fast-dropout", "used-embeddings", "kept-memory")
 
 LEVERS: dict[str, dict[str, Any]] = {
     **{f"headway-without-{name}": options for name, options in _OFF.items()},
-    "headway-without-all-four": {name: value for lever in _OURS for name, value in _OFF[lever].items()},
+    "headway-without-all-five": {name: value for lever in _OURS for name, value in _OFF[lever].items()},
 }
-"""Variant -> the options that make it of headway's defaults. "All four" are those the Trainer has no option for."""
+"""Variant -> the options that make it of headway's defaults. "All five" are those the Trainer has no option for."""
 
 PARTLY: dict[str, dict[str, Any]] = {
     "headway-frozen": {"model.freeze": "all", "model.head": "linear"},

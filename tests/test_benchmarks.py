@@ -103,7 +103,7 @@ def test_every_lever_changes_a_recipe(name: str) -> None:
     options = levers.LEVERS[name]
     plain, changed = (Recipe.load(BENCHMARKS / "recipes" / "sst2.yaml", one) for one in ({}, options))
     assert changed != plain
-    assert len(options) == (4 if name == "headway-without-all-four" else 1)
+    assert len(options) == (5 if name == "headway-without-all-five" else 1)
 
 
 def test_the_share_of_the_peak() -> None:

@@ -120,7 +120,7 @@ def test_attention_weights_are_dropped_by_torch_where_the_layer_is(tiny_folders:
     inputs = {"input_ids": torch.randint(5, 30, (4, 12)), "attention_mask": torch.ones(4, 12, dtype=torch.long)}
     logits = []
     for options in ({}, {"attn_implementation": "eager"}):
-        model = build(tiny_folders("bert"), fast_dropout=False, **options).train()
+        model = build(tiny_folders("bert"), fast_dropout=False, skip_unread_tokens=False, **options).train()
         torch.manual_seed(5)
         logits.append(model(**inputs).logits)
     torch.testing.assert_close(*logits)

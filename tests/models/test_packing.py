@@ -362,11 +362,14 @@ def test_the_kernel_for_uneven_lengths_is_asked_rightly(monkeypatch: pytest.Monk
     assert layout is not None
 
     def kernel(q: Tensor, k: Tensor, v: Tensor, ends: Tensor, other: Tensor, most: int, more: int) -> Tensor:
-        assert ends.dtype == torch.int32
-        assert torch.equal(ends, other)
-        assert most == more == int(ends.diff().max())
-        assert int(ends[-1]) == len(q), "the surplus is a sequence of its own"
-        parts = zip(*(one.split(ends.diff().tolist()) for one in (q, k, v)), strict=True)
+        assert ends.dtype == other.dtype == torch.int32
+        assert (most, more) == (int(ends.diff().max()), int(other.diff().max()))
+        assert int(ends[-1]) == len(q)
+        if len(q) == len(k):
+            assert int(other[-1]) == len(k), "the surplus is a sequence of its own"
+        k, v = (one[: int(other[-1])] for one in (k, v))
+        sizes = (ends.diff().tolist(), *[other.diff().tolist()] * 2)
+        parts = zip(*(one.split(size) for one, size in zip((q, k, v), sizes, strict=True)), strict=True)
         return torch.cat([attend(*part) for part in parts])
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -379,6 +382,10 @@ def test_the_kernel_for_uneven_lengths_is_asked_rightly(monkeypatch: pytest.Monk
     given = [one.transpose(0, 1)[None] for one in (q, k, v)]
     expected, _ = packing.attention(nn.Identity(), *given, None, layout=layout)
     torch.testing.assert_close(found[: sum(lengths)], expected[0, : sum(lengths)])
+    # Where only first tokens ask, the others are keys and values still.
+    first = layout.first(q.flatten(1)[None])[0].unflatten(-1, (2, 8))
+    found = packing._by_sequence(first, k, v, layout)
+    torch.testing.assert_close(found, layout.first(expected.flatten(2))[0].unflatten(-1, (2, 8)))
 
 
 @pytest.mark.gpu

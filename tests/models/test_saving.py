@@ -59,7 +59,8 @@ def change_tensors(path, change):
 def test_the_folder_is_transformers_own(tiny_folders, tmp_path, family):
     model = train_and_save(tiny_folders(family), tmp_path / "model")
     theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
-    assert torch.equal(theirs(**INPUTS).logits, model(**INPUTS).logits)
+    # headway's last layer multiplies fewer rows, which are added up in another order.
+    torch.testing.assert_close(theirs(**INPUTS).logits, model(**INPUTS).logits, rtol=0, atol=1e-6)
     assert theirs.config.id2label == dict(enumerate(LABELS))
 
 

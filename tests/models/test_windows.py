@@ -154,7 +154,8 @@ def test_a_saved_model_is_the_same_again(
             plain = AutoModelForSequenceClassification.from_pretrained(
                 tmp_path / "model", trust_remote_code=False
             ).eval()
-            assert torch.equal(plain(**inputs_of()).logits, model(**inputs_of())["logits"])
+            # headway's last layer multiplies fewer rows, which are added up in another order.
+            torch.testing.assert_close(plain(**inputs_of()).logits, model(**inputs_of())["logits"], rtol=0, atol=1e-6)
 
 
 def test_attention_that_is_missing_or_of_another_model_is_refused(tiny_folders: Any, tmp_path: Path) -> None:

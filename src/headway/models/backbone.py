@@ -41,6 +41,7 @@ from headway.models.safe_loading import (
     sha256_of_weights,
 )
 from headway.models.shortening import keep_layers
+from headway.models.unread_tokens import skip_unread_tokens
 from headway.models.warm_start import load_encoder_decoder
 
 logger = logging.getLogger(__name__)
@@ -167,6 +168,8 @@ class Backbone:
                 for name, _ in model.named_parameters()
                 if not name.startswith("backbone.") or name.removeprefix("backbone.") in new
             )
+        if options.skip_unread_tokens and (options.adapter is None or options.adapter.name != "prefix"):
+            skip_unread_tokens(model, kind=kind)
         _say_what_is_new(model, new)
         return Built(model, new)
 

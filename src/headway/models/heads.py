@@ -67,6 +67,8 @@ class HeadedModel(nn.Module):
         self.backbone = backbone
         self.width = backbone.config.hidden_size * pooling_layers
         self.pooling = Pooling(pooling, hidden_size=self.width)
+        self.asked: dict[str, bool] = {}
+        """What the backbone is told beside its inputs (`headway.models.unread_tokens`)."""
         self.dropout = nn.Dropout(dropout)
         self.head = _build_head(choice, width=self.width, num_labels=num_labels)
 
@@ -95,7 +97,7 @@ class HeadedModel(nn.Module):
     def vectors(self, **inputs: Tensor) -> Tensor:
         """Return what the head is asked about: (sequences, hidden), or (sequences, tokens, hidden) for tokens."""
         if self.pooling_layers == 1:
-            hidden: Tensor = self.backbone(**inputs).last_hidden_state
+            hidden: Tensor = self.backbone(**inputs, **self.asked).last_hidden_state
         else:
             outputs = self.backbone(**inputs, output_hidden_states=True)
             # Of the last layer what the backbone gives out, which some families still normalise.

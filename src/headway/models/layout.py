@@ -119,6 +119,10 @@ class Layout:
         """Return (sequences, longest, ...) from ``packed`` (1, packed tokens, ...)."""
         return self._places.pad(packed[0]).view(*self._shape, *packed.shape[2:])
 
+    def first(self, packed: Tensor) -> Tensor:
+        """Return (1, sequences, width), the first token of each, from ``packed`` (1, packed tokens, width)."""
+        return packed.index_select(1, self._starts)
+
     def positions(self) -> Tensor:
         """Return the place of each token in its sequence, (1, packed tokens)."""
         return (self._places.padded % self._shape[1])[None]

@@ -88,6 +88,10 @@ class ModelOptions(Options):
     """Leave padding out of the computation: the same numbers in less time where lengths differ. Families that cannot
     (MPNet, DeBERTa, T5 and others), and an `attn_implementation` of your choice, compute it as ever."""
 
+    skip_unread_tokens: bool = True
+    """Where the head reads only the first token of a text (most families' own heads, and `pooling: cls`), let the last
+    layer compute nothing else: the same numbers, sooner."""
+
     sorted_weights: bool = True
     """Predict and evaluate with weights in the order in which the processor's matrix product reads them: the same
     numbers, sooner. It takes as much memory again as the linear layers have, while it predicts."""

@@ -186,9 +186,10 @@ def attention(
 
     Args:
         module: the layer; if it keeps a dropout of torch's, the weights are dropped by torch's, too.
-        query: (batch, heads, tokens, head size); (1, heads, packed tokens, head size) of a packed batch.
-        key: as ``query``.
-        value: as ``query``.
+        query: (batch, heads, tokens, head size); (1, heads, packed tokens, head size) of a packed batch, or (1, heads,
+            sequences, head size) where only the first token of each sequence asks.
+        key: as ``query``, of all tokens.
+        value: as ``key``.
         attention_mask: (batch, 1, tokens, tokens), True where a token is seen; not used of a packed batch.
         dropout: of the weights.
         scaling: of the products; None takes the inverse root of the head size.
@@ -218,24 +219,37 @@ AttentionMaskInterface.register(_NAME, sdpa_mask)
 
 def _by_sequence(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
     """Return the attention of packed vectors (packed tokens, heads, head size) by the kernel that CUDA has for it."""
-    # The surplus is a sequence, too, which nobody reads.
-    lengths = [*layout.lengths, layout.num_tokens - sum(layout.lengths)]
-    ends = torch.tensor([0, *lengths], device=query.device).cumsum(0, dtype=torch.int32)
-    return cast(Tensor, varlen.varlen_attn(query, key, value, ends, ends, max(lengths), max(lengths)))
+    lengths, num_sequences = layout.lengths, len(layout.lengths)
+    asked = [1] * num_sequences
+    if len(query) > num_sequences:
+        # The surplus is a sequence, too, which nobody reads.
+        asked = lengths = [*lengths, layout.num_tokens - sum(lengths)]
+    of_queries, of_keys = (
+        torch.tensor([0, *one], device=query.device).cumsum(0, dtype=torch.int32) for one in (asked, lengths)
+    )
+    return cast(Tensor, varlen.varlen_attn(query, key, value, of_queries, of_keys, max(asked), max(lengths)))
 
 
 def _by_group(query: Tensor, key: Tensor, value: Tensor, layout: Layout, how: _How, *, window: int | None) -> Tensor:
     """Return the attention of packed vectors (packed tokens, heads, head size), padded within groups of like length."""
     num_heads, size = query.shape[1:]
+    only_first = len(query) == len(layout.lengths)
     places = layout.places_of_heads(num_heads)
     sizes = [len(group.sequences) * num_heads * group.longest for group in layout.groups]
-    parts = [torch.split(places.pad(one.reshape(-1, size)), sizes) for one in (query, key, value)]
+    padded = [torch.split(places.pad(one.reshape(-1, size)), sizes) for one in (key, value)]
+    if only_first:
+        asked = [query[group.sequences].flatten(0, 1) for group in layout.groups]
+    else:
+        asked = list(torch.split(places.pad(query.reshape(-1, size)), sizes))
     outputs = []
-    for group, *found in zip(layout.groups, *parts, strict=True):
-        q, k, v = (one.view(-1, num_heads, group.longest, size) for one in found)
-        output = _attend(q, k, v, _mask(group, window, query.device), how)
-        outputs.append(output.reshape(-1, size))
-    return places.pack(torch.cat(outputs)).view(-1, num_heads, size)
+    for group, *found in zip(layout.groups, asked, *padded, strict=True):
+        q, k, v = (one.view(len(group.sequences), num_heads, -1, size) for one in found)
+        outputs.append(_attend(q, k, v, _mask(group, window, query.device), how).reshape(-1, size))
+    output = torch.cat(outputs)
+    if only_first:
+        order = torch.cat([group.sequences for group in layout.groups]).argsort()
+        return output.view(-1, num_heads, size)[order]
+    return places.pack(output).view(-1, num_heads, size)
 
 
 def _mask(group: Group, window: int | None, device: torch.device) -> Tensor | None:

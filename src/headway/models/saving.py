@@ -40,6 +40,7 @@ from headway.models.safe_loading import (
     load_weights,
     quiet,
 )
+from headway.models.unread_tokens import skip_unread_tokens, skips_unread_tokens
 from headway.models.windows import WindowedModel
 
 DESCRIPTION = "headway.json"
@@ -104,7 +105,8 @@ def save_model(
             (writing / name).parent.mkdir(parents=True, exist_ok=True)
             (writing / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         files = {path.name: sha256_of(path) for path in sorted(writing.iterdir()) if path.is_file()}
-        about = {**extra, "head": head, "packing": is_packed(backbone), "files": files}
+        how = {"packing": is_packed(backbone), "skip_unread_tokens": skips_unread_tokens(model)}
+        about = {**extra, "head": head, **how, "files": files}
         text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
         (writing / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
         for path in writing.rglob("*"):
@@ -167,6 +169,8 @@ def load_model(folder: Path, kind: str, *, allow_user_code: bool) -> tuple[nn.Mo
         _rebuild_prefix(folder, loaded.model.base_model, description["prefix"])
     if head is not None:
         model = _rebuild(folder, loaded.model, kind, head)
+    if description.get("skip_unread_tokens", True) and "prefix" not in description:
+        skip_unread_tokens(model, kind=kind)
     if "windows" in description:
         model = _rebuild_windows(folder, model, description["windows"])
     check_finite(model.state_dict(), where=folder)

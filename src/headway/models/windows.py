@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from headway.models.heads import HeadedModel
 from headway.models.pooling import attention_scorer, pool
+from headway.models.unread_tokens import read_all_tokens
 
 TOKENS_PER_SLICE = 8192
 """Tokens of windows, with their padding, that the model reads at once: 16 windows of 512."""
@@ -41,6 +42,7 @@ class WindowedModel(nn.Module):
         self.pooling = pooling
         self.attention: nn.Module | None = None
         if pooling == "attention":
+            read_all_tokens(model)
             self.attention = attention_scorer(self._body.config.hidden_size)
         self.train(model.training)
 
