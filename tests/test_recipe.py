@@ -9,14 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import RecipeError
-from headway.recipe import (
-    ALIASES,
-    Recipe,
-    find_recipe,
-    option_names,
-    parse_overrides,
-    reading_options,
-)
+from headway.recipe import Recipe, find_recipe, option_names, parse_overrides, reading_options
 from headway.yaml_text import parse_yaml
 
 SMALL = {"task": {"type": "text-classification"}, "data": {"train": "rows.csv"}}
@@ -86,13 +79,26 @@ def test_an_unknown_section_gets_the_right_name() -> None:
         Recipe.from_dict({**SMALL, "zzzz": {}})
 
 
-def test_every_alias_leads_to_an_option_or_a_flag() -> None:
-    names = option_names()
-    for alias, right in ALIASES.items():
-        assert alias not in {name.rpartition(".")[2] for name in names}, alias
-        target = right.split(" ")[0]
-        known = target in names or target.startswith(("data.columns.", "task."))
-        assert known or right.startswith("the flag --"), alias
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"type": "summarization", "max_target_lenth": 3}, r"Did you mean 'task\.max_target_length'\?"),
+        ({"type": "summarization", "generation": {"num_beam": 3}}, r"Did you mean 'task\.generation\.num_beams'\?"),
+        ({"type": "summarization", "num_beams": 3}, r"it is called task\.generation\.num_beams"),
+        ({"type": "text-classification", "problem": "regression"}, r"Did you mean 'task\.problem_type'\?"),
+        ({"type": "text-classification", "generations": {}}, r"`headway recipe schema` lists all options"),
+    ],
+)
+def test_an_unknown_option_of_the_task_gets_the_name_that_this_task_has(task: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Recipe.from_dict({**SMALL, "task": task})
+
+
+def test_what_is_no_task_is_named_beside_an_unknown_key() -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_dict({**SMALL, "task": 3, "trainning": {}})
+    assert "task: " in str(caught.value)
+    assert "Did you mean 'training'?" in str(caught.value)
 
 
 def test_all_mistakes_are_named_at_once() -> None:

@@ -13,6 +13,7 @@ from headway.data.options import DataOptions
 from headway.errors import HeadwayError, RecipeError, did_you_mean
 from headway.importing import find_user_code, load_class
 from headway.models.options import ModelOptions
+from headway.option_names import names_within, right_name
 from headway.tasks.base import Task
 from headway.training.options import MultiTask, OptimizationOptions, TrainingOptions
 from headway.types import Options
@@ -29,47 +30,6 @@ TASKS = {
     "summarization": "headway.tasks.summarization.Summarization",
     "translation": "headway.tasks.translation.Translation",
     "dialogue": "headway.tasks.dialogue.Dialogue",
-}
-
-# Names that users of other tools type, and what they are called here.
-ALIASES = {
-    "lr": "optimization.learning_rate",
-    "epochs": "training.num_train_epochs",
-    "num_epochs": "training.num_train_epochs",
-    "max_epochs": "training.num_train_epochs",
-    "batch_size": "training.per_device_train_batch_size",
-    "train_batch_size": "training.per_device_train_batch_size",
-    "eval_batch_size": "training.per_device_eval_batch_size",
-    "evaluation_strategy": "training.eval_steps (empty evaluates after each epoch)",
-    "eval_strategy": "training.eval_steps (empty evaluates after each epoch)",
-    "save_strategy": "training.save_steps",
-    "optim": "optimization.optimizer",
-    "scheduler": "optimization.lr_scheduler_type",
-    "warmup": "optimization.warmup_ratio",
-    "max_seq_length": "data.max_length",
-    "max_len": "data.max_length",
-    "max_source_length": "data.max_length",
-    "max_target_length": "task.max_target_length",
-    "num_beams": "task.generation.num_beams",
-    "train_file": "data.train",
-    "validation_file": "data.validation",
-    "test_file": "data.test",
-    "text_column": "data.columns.text",
-    "label_column": "data.columns.label",
-    "pretrained_model_name_or_path": "model.model_name_or_path",
-    "base_model": "model.model_name_or_path",
-    "model_name": "model.model_name_or_path",
-    "seed": "training.seeds",
-    "patience": "training.early_stopping_patience",
-    "fp16": "training.bf16 (float16 is not offered: it overflows where bfloat16 does not)",
-    "precision": "training.bf16",
-    "label_smoothing": "optimization.label_smoothing_factor",
-    "grad_clip": "optimization.max_grad_norm",
-    "gradient_clip_val": "optimization.max_grad_norm",
-    "accumulate_grad_batches": "optimization.gradient_accumulation_steps",
-    "resume_from_checkpoint": "the flag --resume",
-    "overwrite_output_dir": "the flag --overwrite",
-    "num_labels": "task.labels (the list of names)",
 }
 
 OF_EACH_TASK = {
@@ -190,7 +150,7 @@ class Recipe(Options):
         try:
             return Recipe.model_validate(whole)
         except ValidationError as error:
-            raise RecipeError(_explain(error, place)) from None
+            raise RecipeError(_explain(error, place, whole)) from None
         except HeadwayError as error:
             raise RecipeError(f"{place}: {error}") from error
 
@@ -231,7 +191,7 @@ class Recipe(Options):
         try:
             recipe = cls.model_validate(dict(content))
         except ValidationError as error:
-            raise RecipeError(_explain(error, source)) from None
+            raise RecipeError(_explain(error, source, content)) from None
         except HeadwayError as error:
             raise RecipeError(f"{source}: {error}") from error
         if base is None:
@@ -328,7 +288,7 @@ def answering_options(task: Task, changes: Mapping[str, Any]) -> Task:
             _overridden(content, {name.removeprefix("task."): one for name, one in changes.items()})
         )
     except ValidationError as error:
-        raise RecipeError(_explain(error, "task")) from None
+        raise RecipeError(_explain(error, "task", {"task": task.type})) from None
 
 
 def _overridden(content: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -350,7 +310,7 @@ def _overridden(content: dict[str, Any], overrides: Mapping[str, Any]) -> dict[s
 
 
 def option_names() -> list[str]:
-    """Return the dotted name of every option of every section."""
+    """Return the dotted name of every option of every section but `task`, whose options depend on its type."""
     names = []
     for section, field in Recipe.model_fields.items():
         inner = field.annotation
@@ -361,11 +321,20 @@ def option_names() -> list[str]:
     return names
 
 
+def _options_of_task(content: Mapping[str, Any]) -> list[str]:
+    """Return the dotted names of all options that the task of an unchecked recipe has."""
+    task = content.get("task")
+    name = task.get("type") if isinstance(task, Mapping) else task
+    if not isinstance(name, str):
+        return []
+    return names_within(load_class(name, known=TASKS, option="task.type", base=Task), "task.")
+
+
 # Tags of the union in headway.data.options.
 SOURCE_FORMS = ("path", "files", "source", "share")
 
 
-def _explain(error: ValidationError, source: str) -> str:
+def _explain(error: ValidationError, source: str, content: Mapping[str, Any] | None = None) -> str:
     lines = []
     for problem in error.errors():
         # The forms that a source may take stand in pydantic's place, but not in the recipe.
@@ -373,25 +342,11 @@ def _explain(error: ValidationError, source: str) -> str:
         place = ".".join(part for number, part in enumerate(parts) if number != 2 or part not in SOURCE_FORMS)
         found = problem["input"]
         if problem["type"] == "extra_forbidden":
-            lines.append(f"{place}: there is no such option.{_right_name(place)}")
+            names = [*option_names(), *_options_of_task(content or {})]
+            lines.append(f"{place}: there is no such option.{right_name(place, names)}")
         elif problem["type"] == "missing":
             lines.append(f"{place}: is missing.")
         else:
             message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
             lines.append(f"{place}: {message[0].lower()}{message[1:]} (found {found!r:.80}).")
     return f"{source}: " + "\n  ".join(lines)
-
-
-def _right_name(place: str) -> str:
-    word = place.rpartition(".")[2]
-    if word in ALIASES:
-        return f" Here it is called {ALIASES[word]}."
-    section, dot, _ = place.partition(".")
-    # What stands in that place comes first: `training.save_step` is more likely there than anywhere else.
-    beside = [name for name in option_names() if name.startswith(f"{section}.")] if dot else list(Recipe.model_fields)
-    for names in (beside, option_names()):
-        by_word = {name.rpartition(".")[2]: name for name in names}
-        if near := did_you_mean(word, by_word):
-            found = near.split("'")[1]
-            return near.replace(found, by_word[found])
-    return " `headway recipe schema` lists all options."

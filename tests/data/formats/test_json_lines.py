@@ -71,6 +71,25 @@ def test_an_optional_column_that_is_null_everywhere_is_absent(read: Read) -> Non
 OBJECT = {"version": 2, "train": [["a", "x"], ["b", "y"]], "test": [["c", "x"]], "data": {"text": 1}}
 
 
+def test_a_dotted_name_reaches_into_a_mapping(read: Read) -> None:
+    lines: list[dict[str, Any]] = [
+        {"translation": {"en": "a dog", "de": "ein Hund"}, "about": {"kind": {"name": "animal"}}},
+        {"translation": {"en": "a cow", "de": "eine Kuh"}, "about.kind.name": "farm", "about": 3},
+    ]
+    columns = {"text": "translation.en", "text_pair": "translation.de", "label": "about.kind.name"}
+    expected = [
+        {"text": "a dog", "text_pair": "ein Hund", "label": "animal"},
+        {"text": "a cow", "text_pair": "eine Kuh", "label": "farm"},
+    ]
+    content = "".join(json.dumps(line) + "\n" for line in lines)
+    assert list(read(content, "rows.jsonl", columns=columns)) == expected
+    assert list(read(json.dumps(lines), "rows.json", columns=columns)) == expected
+    lines[1]["translation"] = {"en": "a cow", "fr": "une vache"}
+    content = "".join(json.dumps(line) + "\n" for line in lines)
+    with pytest.raises(DataError, match=r"line 2.*text_pair|text_pair.*line 2"):
+        read(content, "rows.jsonl", columns=columns)
+
+
 def test_a_list_under_a_key_is_read(read: Read) -> None:
     table = read(json.dumps(OBJECT), "rows.json", field="test", column_names=["text", "label"])
     assert list(table) == [{"text": "c", "label": "x"}]

@@ -100,6 +100,7 @@ class _Rows:
         self._names = list(source.column_names or ())
         self._wanted = wanted
         self._kept = wanted.names
+        self._inner = [name for name in wanted.names if "." in name]
         self._complaints = complaints
         self._unit = unit
         self._builder = ContentBuilder(self._kept, unit=unit)
@@ -117,6 +118,8 @@ class _Rows:
             mend = " Name its places by data.column_names." if isinstance(value, list) else ""
             self._complaints.error(f"{self._unit} {number}", f"an object expected, {_kind(value)} found.{mend}")
             return
+        if self._inner:
+            value = {**_reached(value, self._inner), **value}
         self._found.update(dict.fromkeys(value))
         self._builder.append([value.get(name) for name in self._kept], number)
 
@@ -128,6 +131,20 @@ class _Rows:
             return content
         chosen = self._wanted.choose(list(self._found), source=self._complaints.name)
         return Content({name: content.columns[name] for name in chosen}, content.places, content.unit)
+
+
+def _reached(value: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return what stands within mappings under dotted names (``translation.en``), of those that are there."""
+    found = {}
+    for name in names:
+        place: Any = value
+        for part in name.split("."):
+            if not isinstance(place, dict) or part not in place:
+                break
+            place = place[part]
+        else:
+            found[name] = place
+    return found
 
 
 def _parse(text: str) -> Any:
