@@ -29,6 +29,7 @@ from headway.run_dir import RunDir
 from headway.seed_run import check_first, train_one
 from headway.tasks.base import Task
 from headway.training.fit import check_trainer
+from headway.training.memory import keep_few_products
 from headway.training.stopping import StopRequest, stop_request
 from headway.work import Part, Work, build, encoded_once, load_teacher
 
@@ -52,6 +53,7 @@ def train(
     """
     run = RunDir(output_dir or recipe.output_dir or Path("runs") / recipe.task.name)
     check_trainer(recipe.training, recipe.trainer)
+    keep_few_products()
     with _resumable(run), stop_request() as request, run.writer():
         _claim(run, resume=resume, overwrite=overwrite)
         is_resumed = run.is_run and not overwrite

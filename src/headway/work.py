@@ -5,6 +5,7 @@ A run has one model for each of its tasks; most have one task.
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -103,7 +104,10 @@ def encoded_once(work: Work) -> Work:
     """Return the work with the vectors of all rows, where what is frozen has to be asked only once."""
     if not (work.recipe.model.asks_once or work.recipe.model.cache_frozen):
         return work
-    return replace(work, parts=tuple(_encoded(work, part) for part in work.parts))
+    work = replace(work, parts=tuple(_encoded(work, part) for part in work.parts))
+    # Models refer to themselves, so that the one that was asked would stay in memory beside the one that is trained.
+    gc.collect()
+    return work
 
 
 def _encoded(work: Work, part: Part) -> Part:

@@ -35,9 +35,10 @@ def evaluate(
     from headway.cli.predict import reading_and_answering
     from headway.cli.tables import metrics_table
     from headway.evaluate import evaluate as score
-    from headway.training.memory import keep_freed_memory
+    from headway.training.memory import keep_few_products, keep_freed_memory
 
     keep_freed_memory()
+    keep_few_products()
     reading, answering = reading_and_answering(overrides)
     result = score(
         run, data, output_dir=output_dir, allow_user_code=allow_user_code, reading=reading, answering=answering

@@ -52,8 +52,9 @@ def predict(
     """
     from headway.errors import RecipeError, RunBusyError, RunError
     from headway.predictor import Predictor
-    from headway.training.memory import keep_freed_memory
+    from headway.training.memory import keep_few_products, keep_freed_memory
 
+    keep_few_products()
     row, options = _apart([token for token in overrides if token != "-"])
     row |= {name: value for name, value in (("text", text), ("text_pair", text_pair)) if value is not None}
     from_input = "-" in overrides

@@ -23,11 +23,12 @@ _DTYPES = (torch.float32, torch.bfloat16)
 
 
 class _Blocked:
-    """The forward of a linear layer whose weights were sorted; it takes the place of ``linear.forward``."""
+    """The forward of a linear layer that sorts its weights once; it takes the place of ``linear.forward``."""
 
     def __init__(self, linear: nn.Linear) -> None:
         self.linear = linear
-        self.weight = _sorted(linear.weight)
+        # Sorted when first asked for: of a frozen backbone whose vectors are known, nobody asks.
+        self.weight: Tensor | None = None
 
     def __call__(self, input: Tensor) -> Tensor:
         linear = self.linear
@@ -39,6 +40,8 @@ class _Blocked:
         )
         if is_plain:
             return functional.linear(input, linear.weight, linear.bias)
+        if self.weight is None:
+            self.weight = _sorted(linear.weight)
         return _product(input, self.weight, linear.bias)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Blocked:
