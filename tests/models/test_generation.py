@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.encoder_decoders import FAMILIES
 from transformers import BartConfig, BartForConditionalGeneration
 
+from headway.models import generation
 from headway.models.backbone import load_backbone
-from headway.models.generation import IGNORED, encoder_of, end_tokens, generate, target_logits
+from headway.models.generation import IGNORED, encode, encoder_of, end_tokens, generate, target_logits
 from headway.models.options import ModelOptions
 
 INPUTS = {
@@ -64,6 +66,34 @@ def test_what_is_written_is_what_the_logits_say(bart: Any) -> None:
             if place == 5:  # the last token before the limit is forced to be the end
                 break
             assert logits.argmax() == sequence[place]
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"num_beams": 2, "num_return_sequences": 2}], ids=str)
+@pytest.mark.parametrize("family", ["t5", "bart", "marian", "mbart", "bert"])
+def test_sources_are_read_in_slices_of_like_length(
+    family: str, settings: dict[str, Any], tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if family != "bert":
+        torch.manual_seed(0)
+        FAMILIES[family][0](tmp_path)
+    options = ModelOptions(model_name_or_path=str(tiny_bert if family == "bert" else tmp_path), packing=False)
+    model: Any = load_backbone(options).build("seq2seq").model
+    lengths = torch.tensor([3, 20, 4, 30, 2, 19])
+    mask = (torch.arange(30) < lengths[:, None]).long()
+    given = {"input_ids": torch.randint(5, 30, mask.shape) * mask, "attention_mask": mask}
+    settings = {"max_new_tokens": 9, **settings}
+    expected = model.generate(**given, **settings)
+    monkeypatch.setattr(generation, "TOKENS_PER_SLICE", 40)
+    seen: list[tuple[int, ...]] = []
+    hook = model.get_encoder().register_forward_hook(
+        lambda module, arguments, output: seen.append(tuple(output.last_hidden_state.shape[:2]))
+    )
+    assert torch.equal(generate(model, given, settings)["sequences"], expected)
+    assert seen == [(1, 30), (2, 20), (3, 4)]
+    hook.remove()
+    found = encode(model, given).last_hidden_state * mask[..., None]
+    whole = model.get_encoder()(**given).last_hidden_state * mask[..., None]
+    torch.testing.assert_close(found, whole, rtol=1e-5, atol=2e-6)
 
 
 def test_a_text_that_reached_its_limit_has_not_come_to_an_end(model: Any) -> None:
