@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from headway.data import token_cache
@@ -62,6 +63,17 @@ def test_many_chunks_and_what_only_later_rows_hold(tmp_path: Path, monkeypatch: 
     plain = Features({"input_ids": [1]}, {}, {"tokens_lost": 0}, row=0)
     labelled = Features({"input_ids": [2]}, {"labels": 1}, {"tokens_lost": 0, "words": [3]}, row=1)
     assert list(open_or_build("y", "k", [plain, labelled], folder=tmp_path)) == [plain, labelled]
+
+
+def test_what_is_read_stays_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_cache, "ROWS_PER_CHUNK", 100)
+    long = [Features({"input_ids": [7] * 500}, {"labels": [1, 2]}, {"tokens_lost": 0}, row=n) for n in range(1000)]
+    open_or_build("x", "k", long, folder=tmp_path)
+    before = pa.total_allocated_bytes()
+    cache = open_or_build("x", "k", never(), folder=tmp_path)
+    assert cache[999] == long[999]
+    assert list(cache.used_ids()) == [7]
+    assert pa.total_allocated_bytes() - before < 200_000, "the tokens alone are 2,000,000 bytes"
 
 
 def test_no_rows(tmp_path: Path) -> None:

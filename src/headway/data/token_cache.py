@@ -36,7 +36,8 @@ class TokenCache(Sequence[Features]):
         """What a frozen backbone says of the features, where it was asked once for all."""
         self.activations = activations
         """What the frozen layers of one say of them, where they were asked once for all."""
-        self._table = table.combine_chunks()
+        # In its chunks, for one piece of them would be a copy in memory.
+        self._table = table
         self._columns = [(*name.split(".", 1), self._table.column(name)) for name in table.column_names if "." in name]
         self._rows: np.ndarray = table.column("row").to_numpy()
         pieces = self._table.column("pieces")
