@@ -35,8 +35,9 @@ def test_memory_is_not_asked_for_again() -> None:
     assert faults["keep"] < faults["free"] / 2
 
 
+# What is held at the end: a process inherits its parent's peak.
 PRODUCTS = """
-import resource, sys, torch
+import psutil, sys, torch
 from headway.training.memory import keep_few_products
 torch.set_num_threads(1)
 if sys.argv[1] == "few":
@@ -45,11 +46,10 @@ linear = torch.nn.Linear(256, 256).bfloat16()
 with torch.inference_mode():
     for number in range(1, 600):
         linear(torch.zeros(number, 256, dtype=torch.bfloat16))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(psutil.Process().memory_info().rss)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted in another unit elsewhere")
 @pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="this processor has no bfloat16")
 def test_few_prepared_products_are_kept() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "ONEDNN_PRIMITIVE_CACHE_CAPACITY"}
@@ -59,9 +59,9 @@ def test_few_prepared_products_are_kept() -> None:
         return int(subprocess.run(command, env=environment | settings, capture_output=True, check=True).stdout)
 
     few, all_of_them = memory_of("few"), memory_of("all")
-    assert few < all_of_them - 10_000
+    assert few < all_of_them - 10_000_000
     # Who has set it has decided.
-    assert memory_of("few", ONEDNN_PRIMITIVE_CACHE_CAPACITY="1024") > few + 10_000
+    assert memory_of("few", ONEDNN_PRIMITIVE_CACHE_CAPACITY="1024") > few + 10_000_000
 
 
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
