@@ -24,7 +24,8 @@ BATCHES_PER_POOL = 50
 
 PARTS_PER_POOL = 7
 """Where a target has a length of its own, a pool sorted by length is cut into so many parts, and each is sorted by the
-lengths of its targets: about the root of the number of batches, so that both are about equally uneven."""
+lengths of its targets: about the root of the number of batches, so that both are about equally uneven. A pool that is
+not full stays as it is."""
 
 TOKENS_PER_ROW = 32
 """A batch for prediction holds the tokens of so many rows of this length."""
@@ -58,8 +59,10 @@ def epoch_batches(
     pools = [_sorted_by(lengths, pool) for pool in pools]
     if target_lengths is not None:
         part_size = math.ceil(BATCHES_PER_POOL / PARTS_PER_POOL) * batch_size
-        parts = [pool[start : start + part_size] for pool in pools for start in range(0, len(pool), part_size)]
-        pools = [_sorted_by(target_lengths, part) for part in parts]
+        # Of few rows each part would be most of them, and their order hardly random: less is learnt then.
+        full, rest = [pool for pool in pools if len(pool) == pool_size], [p for p in pools if len(p) < pool_size]
+        parts = [pool[start : start + part_size] for pool in full for start in range(0, pool_size, part_size)]
+        pools = [_sorted_by(target_lengths, part) for part in parts] + rest
     ordered = np.concatenate(pools or [order])
     batches = [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
     return [batches[number] for number in rng.permutation(len(batches))]
