@@ -44,8 +44,6 @@ class TokenCache(Sequence[Features]):
         self._pieces = pieces if pieces.null_count < len(pieces) else None
         self.lengths: np.ndarray = table.column("length").to_numpy()
         """(features,) tokens of each."""
-        self.target_lengths = self._target_lengths()
-        """(features,) numbers in the target of each, where targets are lists of differing lengths; else None."""
         self.tokens_lost: np.ndarray = table.column("tokens_lost").to_numpy()
         """(features,) tokens of the row that truncation left out."""
         self.tokens_repeated: np.ndarray = table.column("tokens_repeated").to_numpy()
@@ -94,7 +92,9 @@ class TokenCache(Sequence[Features]):
             longest[held] = np.maximum.reduceat(sizes, starts)
         return number, longest
 
-    def _target_lengths(self) -> np.ndarray | None:
+    @functools.cached_property
+    def target_lengths(self) -> np.ndarray | None:
+        """(features,) numbers in the target of each, where targets are lists; else None."""
         columns = [column for part, _, column in self._columns if part == "targets" and pa.types.is_list(column.type)]
         sizes = [pc.list_value_length(column).fill_null(0).to_numpy() for column in columns]
         return np.max(sizes, axis=0) if sizes else None

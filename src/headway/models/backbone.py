@@ -122,7 +122,7 @@ class Backbone:
         new = loaded.missing if is_made else _new_parameters(loaded, prefix=of_pretrained, folder=self.folder)
         check_finite(dict(loaded.model.named_parameters()), where=self.folder)
         # A prefix lengthens what attention sees beyond the tokens that could be packed.
-        if options.packing and (options.adapter is None or options.adapter.name != "prefix"):
+        if options.packing and not options.has_prefix:
             pack(loaded.model)
         if options.gradient_checkpointing:
             if not loaded.model.supports_gradient_checkpointing:
@@ -168,7 +168,7 @@ class Backbone:
                 for name, _ in model.named_parameters()
                 if not name.startswith("backbone.") or name.removeprefix("backbone.") in new
             )
-        if options.skip_unread_tokens and (options.adapter is None or options.adapter.name != "prefix"):
+        if options.skip_unread_tokens and not options.has_prefix:
             skip_unread_tokens(model, kind=kind)
         _say_what_is_new(model, new)
         return Built(model, new)
@@ -277,7 +277,7 @@ def _check_head(options: ModelOptions, kind: str, *, num_layers: int) -> None:
         )
     if options.adapter is not None and kind in ("masked-lm", "pretraining"):
         raise RecipeError("model.adapter: core training changes the core itself. Leave it out.")
-    if options.adapter is not None and options.adapter.name == "prefix" and options.gradient_checkpointing:
+    if options.has_prefix and options.gradient_checkpointing:
         raise RecipeError(
             "model.gradient_checkpointing: layers that are computed again take no prefix. Leave it off, or choose "
             "another model.adapter."
@@ -318,7 +318,7 @@ def _check_encoder_decoder(options: ModelOptions) -> None:
     for name, is_given in alone.items():
         if is_given:
             raise RecipeError(f"model.{name}: it is for encoders alone, and this task writes texts. Leave it out.")
-    if options.adapter is not None and options.adapter.name == "prefix":
+    if options.has_prefix:
         raise RecipeError("model.adapter: prefix is for encoders alone, and this task writes texts. Choose lora.")
 
 

@@ -102,6 +102,11 @@ class ModelOptions(Options):
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Leave it off unless you have read that code."""
 
+    @property
+    def has_prefix(self) -> bool:
+        """Whether keys and values are learnt that stand before the text's own."""
+        return self.adapter is not None and self.adapter.name == "prefix"
+
     @model_validator(mode="after")
     def _caches_what_is_frozen(self) -> Self:
         if self.cache_frozen and (isinstance(self.freeze, str) or self.freeze < 1):
