@@ -1,7 +1,6 @@
 """Multiple choice: how a situation goes on, from the rows to the logs, in a minute on a processor."""
 
 import csv
-import tempfile
 from pathlib import Path
 
 from headway import Predictor, Recipe
@@ -15,8 +14,8 @@ table = Table.read(recipe.data.train, options=recipe.data, columns=recipe.task.c
 print(len(table), "rows, the first of them:", table[0])
 
 # Train: the commonest position, the longest choice and shared words are scored first.
-run = Path(tempfile.mkdtemp()) / "choices"
-metrics = train(recipe, output_dir=run)
+run = Path("runs/example-multiple-choice")
+metrics = train(recipe, output_dir=run, overwrite=True)
 for name, scores in {**metrics["baselines"], "this model": metrics["metrics"]}.items():
     print(name, round(scores["validation"]["accuracy"]["value"], 4))
 

@@ -1,6 +1,5 @@
 """Core training, from plain text to a backbone for another task: train, score, predict, start from it."""
 
-import tempfile
 from pathlib import Path
 
 from headway import Predictor, Recipe
@@ -12,8 +11,8 @@ recipe = Recipe.load("core", {"training.num_train_epochs": 3})
 print(recipe.data.train)
 
 # Train, into a folder of its own.
-run = Path(tempfile.mkdtemp()) / "core"
-metrics = train(recipe, output_dir=run)
+run = Path("runs/example-pretraining")
+metrics = train(recipe, output_dir=run, overwrite=True)
 for name, scores in {"trained": metrics["metrics"], **metrics["baselines"]}.items():
     print(name, "perplexity:", round(scores["validation"]["perplexity"]["value"], 1))
 
@@ -27,7 +26,9 @@ print("perplexity of a text:", predictor.predict("The queen lays her eggs in the
 
 # The core is a backbone for any other task.
 reviews = Recipe.load("reviews", {"model.model_name_or_path": str(run), "training.max_steps": 20})
-print(train(reviews, output_dir=run.parent / "reviews")["metrics"]["validation"]["accuracy"])
+print(
+    train(reviews, output_dir="runs/example-pretraining-reviews", overwrite=True)["metrics"]["validation"]["accuracy"]
+)
 
 # The logs: loss and learning rate by step. `tensorboard --logdir RUN/tensorboard` shows them as curves.
 print((run / "history.csv").read_text().splitlines()[-1])

@@ -1,6 +1,5 @@
 """Sentence embeddings, from a table of pairs to a search: train, score, predict, find."""
 
-import tempfile
 from pathlib import Path
 
 from headway import Predictor, Recipe
@@ -13,8 +12,8 @@ recipe = Recipe.load("similarity", {"training.num_train_epochs": 2})
 print(recipe.data.train)
 
 # Train, into a folder of its own.
-run = Path(tempfile.mkdtemp()) / "similarity"
-metrics = train(recipe, output_dir=run)
+run = Path("runs/example-sentence-embeddings")
+metrics = train(recipe, output_dir=run, overwrite=True)
 for split, values in metrics["metrics"].items():
     print(split, "Spearman:", round(values["spearman"]["value"], 4))
 

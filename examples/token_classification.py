@@ -1,7 +1,6 @@
 """Token classification: names of persons, places and organisations, from the rows to the logs, in a minute."""
 
 import csv
-import tempfile
 from pathlib import Path
 
 from headway import Predictor, Recipe
@@ -15,8 +14,8 @@ table = Table.read(recipe.data.train, options=recipe.data, columns=recipe.task.c
 print(len(table), "rows, the first of them:", table[0])
 
 # Train: no entity at all, and the commonest tag of each word, are scored first.
-run = Path(tempfile.mkdtemp()) / "entities"
-metrics = train(recipe, output_dir=run)
+run = Path("runs/example-token-classification")
+metrics = train(recipe, output_dir=run, overwrite=True)
 for name, scores in {**metrics["baselines"], "this model": metrics["metrics"]}.items():
     print(name, round(scores["validation"]["f1"]["value"], 4))
 

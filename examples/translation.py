@@ -1,7 +1,6 @@
 """Translation: the English of old contracts in plain English, from the rows to the logs, in a minute on a processor."""
 
 import csv
-import tempfile
 from pathlib import Path
 
 from headway import Predictor, Recipe
@@ -15,8 +14,8 @@ table = Table.read(recipe.data.train, options=recipe.data, columns=recipe.task.c
 print(len(table), "rows, the first of them:", table[0])
 
 # Train: the source as it is and the untrained model are scored first.
-run = Path(tempfile.mkdtemp()) / "plain-english"
-metrics = train(recipe, output_dir=run)
+run = Path("runs/example-translation")
+metrics = train(recipe, output_dir=run, overwrite=True)
 for name, scores in {**metrics["baselines"], "this model": metrics["metrics"]}.items():
     print(name, {metric: round(scores["validation"][metric]["value"], 4) for metric in ("bleu", "copy_rate")})
 

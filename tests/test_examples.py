@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -28,7 +29,20 @@ def test_it_is_short_and_says_what_it_shows(path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_it_runs(path: Path, tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    work, temporary = tmp_path / "work", tmp_path / "temporary"
+    work.mkdir()
+    temporary.mkdir()
+    ended = subprocess.run(
+        [sys.executable, str(path)],
+        cwd=work,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert ended.returncode == 0, ended.stderr[-3000:]
+    # A model is hundreds of megabytes: it stands where its user sees it.
+    assert [one.name for one in work.iterdir()] == ["runs"]
+    assert sum(one.stat().st_size for one in temporary.rglob("*") if one.is_file()) < 1e6
     # It shows scores, and the last line of the log of training.
     assert len(re.findall(r"\b0\.\d+", ended.stdout)) >= 3
