@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from headway.data.table import Table
 from headway.data.token_cache import open_or_build
-from headway.errors import NonFiniteError
+from headway.errors import ModelError, NonFiniteError
 from headway.inference import encode_table
 from headway.models.backbone import load_backbone
 from headway.models.losses import CrossEntropy
@@ -28,8 +28,10 @@ def module(tiny_bert: Path, tmp_path: Path) -> TrainingModule:
     return build(tiny_bert, tmp_path)
 
 
-def build(tiny_bert: Path, tmp_path: Path, criterion: nn.Module | None = None, **options: Any) -> TrainingModule:
-    backbone = load_backbone(ModelOptions(model_name_or_path=str(tiny_bert)))
+def build(
+    tiny_bert: Path, tmp_path: Path, criterion: nn.Module | None = None, *, freeze: str = "none", **options: Any
+) -> TrainingModule:
+    backbone = load_backbone(ModelOptions(model_name_or_path=str(tiny_bert), freeze=freeze))
     table = Table.from_rows([{"text": f"film {n}", "label": "ab"[n % 2]} for n in range(8)])
     task = TextClassification().resolve(table)
     features = open_or_build(
@@ -123,3 +125,53 @@ def test_gradients_are_clipped_to_the_norm_of_the_recipe(
 def test_a_batch_moves_with_its_tensors(module: TrainingModule) -> None:
     moved = module.transfer_batch_to_device(next(iter(module.stream)), torch.device("meta"), 0)
     assert {one.device.type for one in (*moved.inputs.values(), *moved.targets.values())} == {"meta"}
+
+
+# --- what a checkpoint holds ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def partly(tiny_bert: Path, tmp_path: Path) -> TrainingModule:
+    return build(tiny_bert, tmp_path, freeze="all")
+
+
+def test_frozen_weights_are_no_part_of_it(partly: TrainingModule, module: TrainingModule) -> None:
+    trained = {name for name, one in partly.named_parameters() if one.requires_grad}
+    held = partly.state_dict()
+    assert trained
+    assert {name for name, _ in partly.named_parameters() if name in held} == trained
+    assert {name for name, _ in module.named_parameters()} <= module.state_dict().keys()
+
+
+def test_what_is_thawed_later_is_a_part_of_it(module: TrainingModule) -> None:
+    weight = next(module.parameters()).requires_grad_(False)
+    assert any(one.data_ptr() == weight.data_ptr() for one in module.state_dict().values() if torch.is_tensor(one))
+
+
+def test_it_is_taken_over_beside_the_same_frozen_weights(
+    partly: TrainingModule, tiny_bert: Path, tmp_path: Path
+) -> None:
+    other = build(tiny_bert, tmp_path, freeze="all")
+    with torch.no_grad():
+        for one in partly.parameters():
+            if one.requires_grad:
+                one.normal_()
+    other.load_state_dict(torch.load(_saved(partly, tmp_path), weights_only=True))
+    assert all(torch.equal(*pair) for pair in zip(partly.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("change", ["missing", "unexpected"])
+def test_weights_of_another_model_are_refused(change: str, partly: TrainingModule) -> None:
+    state = partly.state_dict()
+    if change == "missing":
+        state.pop(next(name for name, one in partly.named_parameters() if one.requires_grad))
+    else:
+        state["models.0.more"] = torch.ones(1)
+    with pytest.raises(ModelError, match="of another model"):
+        partly.load_state_dict(state)
+
+
+def _saved(module: TrainingModule, folder: Path) -> Path:
+    path = folder / "state.pt"
+    torch.save(module.state_dict(), path)
+    return path

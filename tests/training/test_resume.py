@@ -76,13 +76,23 @@ def history(folder: Path) -> str:
     return (folder / "history.csv").read_text()
 
 
-SETUPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "plain": ({}, {}),
-    "accumulation": ({}, {"gradient_accumulation_steps": 3}),
-    "mid-epoch-evaluation": ({"eval_steps": 3}, {"lr_scheduler_type": "reduce_lr_on_plateau", "warmup_ratio": 0}),
-    "float32-random-order": ({"bf16": False, "group_by_length": False}, {"lr_scheduler_type": "one_cycle"}),
-    "step-schedule": ({}, {"lr_scheduler_type": "step", "lr_scheduler_kwargs": {"gamma": 0.5}}),
-    "early-stopping": ({"eval_steps": 2, "early_stopping_patience": 2, "num_train_epochs": 6}, {"learning_rate": 1e-5}),
+SETUPS: dict[str, dict[str, dict[str, Any]]] = {
+    "plain": {},
+    "accumulation": {"optimization": {"gradient_accumulation_steps": 3}},
+    "mid-epoch-evaluation": {
+        "training": {"eval_steps": 3},
+        "optimization": {"lr_scheduler_type": "reduce_lr_on_plateau", "warmup_ratio": 0},
+    },
+    "float32-random-order": {
+        "training": {"bf16": False, "group_by_length": False},
+        "optimization": {"lr_scheduler_type": "one_cycle"},
+    },
+    "step-schedule": {"optimization": {"lr_scheduler_type": "step", "lr_scheduler_kwargs": {"gamma": 0.5}}},
+    "early-stopping": {
+        "training": {"eval_steps": 2, "early_stopping_patience": 2, "num_train_epochs": 6},
+        "optimization": {"learning_rate": 1e-5},
+    },
+    "frozen-layers": {"model": {"freeze": 1}},
 }
 
 
@@ -90,9 +100,9 @@ SETUPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_resume_from_every_step_is_bit_identical(
     setup: str, reviews: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training, optimization = SETUPS[setup]
-    recipe = recipe_for(reviews, tiny_bert, **training)
-    recipe["optimization"] |= optimization
+    recipe = recipe_for(reviews, tiny_bert)
+    for group, options in SETUPS[setup].items():
+        recipe[group] |= options
     monkeypatch.setattr(checkpoints, "KEPT_RESUME_CHECKPOINTS", 1000)
     whole = tmp_path / "whole"
     expected = run(recipe, whole)

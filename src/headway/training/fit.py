@@ -145,13 +145,12 @@ def fit(
 
 
 def _check_room(module: TrainingModule, folder: Path) -> None:
-    """Refuse to start where two checkpoints would not fit: weights, and two moments of each that is trained.
+    """Refuse to start where two checkpoints would not fit: what is trained, and two moments of each.
 
     Raises:
         RunError: with the room needed and found.
     """
-    sizes = [(one.numel() * one.element_size(), one.requires_grad) for one in module.parameters()]
-    needed = 2 * sum(size * (3 if is_trained else 1) for size, is_trained in sizes)
+    needed = 2 * 3 * sum(one.numel() * one.element_size() for one in module.parameters() if one.requires_grad)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise RunError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from headway.errors import NonFiniteError
+from headway.errors import ModelError, NonFiniteError
 from headway.tasks.base import Task
 from headway.training.distillation import Teacher
 from headway.training.loaders import BatchStream
@@ -54,6 +54,27 @@ class TrainingModule(L.LightningModule):
         # No module: its weights are none of a checkpoint's. It teaches the first task.
         self.teacher = teacher
         self.position = 0
+        named = self.named_parameters(remove_duplicate=False)
+        self._frozen = {name for name, one in named if not one.requires_grad}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return what training may change; a run that is resumed makes the frozen weights anew from the same backbone.
+
+        What is frozen only at first (`training.gradual_unfreezing`) is trained later, and is held.
+        """
+        state: dict[str, Any] = super().state_dict(*args, **kwargs)
+        return {name: value for name, value in state.items() if name not in self._frozen}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Take over what `state_dict` gave.
+
+        Raises:
+            ModelError: it is of another model.
+        """
+        found = super().load_state_dict(state_dict, strict=False, assign=assign)
+        if strict and (found.unexpected_keys or set(found.missing_keys) - self._frozen):
+            raise ModelError("The checkpoint is of another model. Start again with --overwrite.")
+        return found
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move the tensors of a batch, which Lightning cannot find in a frozen dataclass."""
