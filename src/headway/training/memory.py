@@ -1,7 +1,8 @@
 """What a process keeps from one step, or one batch to predict, to the next: freed memory, and few prepared products.
 
-What the C library gives back to the system, it gets back page by page. And oneDNN, which multiplies bfloat16 on a
-processor, prepares each product of a size that it has not seen, and keeps it with the memory that it works in.
+What the C library gives back to the system, it gets back page by page. And oneDNN, which multiplies matrices on a
+processor, prepares each product of a size that it has not seen, and keeps it with the memory that it works in; so does
+what stands between torch and oneDNN once more.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _LARGEST = 2**31 - 1
 _GROWTH = 64 * 2**20
 
-_CAPACITY = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
-_PRODUCTS = "64"
+_CAPACITIES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "16"}
+"""Variable of the environment -> how many prepared products are kept: by oneDNN, and by torch above it. Both would keep
+1,024."""
 
 
 def keep_freed_memory() -> bool:
@@ -36,9 +38,10 @@ def keep_freed_memory() -> bool:
 
 
 def keep_few_products() -> None:
-    """Let oneDNN keep 64 prepared products in this process instead of 1,024, if it has prepared none yet.
+    """Let few prepared products be kept in this process, if none has been prepared yet.
 
     Batches of texts have so many sizes that hardly one comes back soon, and to prepare it again costs next to nothing.
-    Who has set ``ONEDNN_PRIMITIVE_CACHE_CAPACITY`` has decided.
+    Who has set a variable of `_CAPACITIES` has decided.
     """
-    os.environ.setdefault(_CAPACITY, _PRODUCTS)
+    for name, number in _CAPACITIES.items():
+        os.environ.setdefault(name, number)
