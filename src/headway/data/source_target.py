@@ -67,7 +67,7 @@ def encode_source(
     doc_stride: int = 0,
     max_windows: int | None = None,
 ) -> Encoded:
-    """Return the model inputs of a source; called with ``**limits.model_dump()``.
+    """Return the model inputs of a source; called with ``**limits.arguments``.
 
     Args:
         tokenizer: of the model.

@@ -31,7 +31,7 @@ def text_features(
     doc_stride: int = 0,
     max_windows: int | None = None,
 ) -> Features:
-    """Return a text or a pair as features without targets, by any strategy; called with ``**limits.model_dump()``.
+    """Return a text or a pair as features without targets, by any strategy; called with ``**limits.arguments``.
 
     `window` lays windows of ``max_length`` tokens over the text, each with the tokenizer's special tokens, one piece
     of the features each. Neighbours share ``doc_stride`` tokens (at most half of the room for the text); the last one
@@ -82,7 +82,7 @@ def encode_text(
     Of a pair the longer text loses tokens first, until both are equal (`longest_first` of transformers). Where the
     tokens are taken from is ``truncation``: `head` keeps the beginning, `tail` the end, `head+tail` both (Sun et al.
     2019, arXiv:1905.05583, found the last best for long reviews). What concerns windows is taken and not used, so
-    that ``**limits.model_dump()`` fits; for windows see `text_features`.
+    that ``**limits.arguments`` fits; for windows see `text_features`.
 
     ``pair_prefix`` (a question) is read right before ``text_pair`` (its answer), but counts as a text of its own when
     tokens are taken away, so that however long it is, it never takes the place of what follows it.
@@ -99,7 +99,7 @@ def encode_text(
     characters_seen = sum(map(len, cut_texts))
     # What was never tokenised is estimated by the tokens of the rest.
     lost = round((sum(map(len, texts)) - characters_seen) * num_tokens / max(characters_seen, 1))
-    inputs: dict[str, list[int]] = {name: list(values) for name, values in encoding.items()}
+    inputs: dict[str, list[int]] = dict(encoding)
     excess = num_tokens - max_length
     if excess > 0:
         sequence_ids = _sequence_ids(encoding)

@@ -5,6 +5,7 @@ Everything else (tables, caches, loops, checkpoints, reports) is written once an
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -67,6 +68,11 @@ class Limits(Options):
     truncation: str = "head"
     doc_stride: int = 0
     max_windows: int | None = None
+
+    @functools.cached_property
+    def arguments(self) -> dict[str, Any]:
+        """All of them by name, for the functions that take them apart; asked for once a row."""
+        return self.model_dump()
 
 
 class Task(Options, ABC):

@@ -98,9 +98,7 @@ class MultipleChoice(Task):
         is_pair = row.get("context") is not None and row.get("question") is not None
         prefix = f"{row['question']} " if is_pair else ""
         first = row["question"] if row.get("context") is None else row["context"]
-        encoded = [
-            encode_text(tokenizer, first, choice, pair_prefix=prefix, **limits.model_dump()) for choice in choices
-        ]
+        encoded = [encode_text(tokenizer, first, choice, pair_prefix=prefix, **limits.arguments) for choice in choices]
         lost = sum(lost for _, lost in encoded)
         return [Features.of_pieces([inputs for inputs, _ in encoded], targets, {"tokens_lost": lost})]
 

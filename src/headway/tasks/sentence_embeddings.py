@@ -163,7 +163,7 @@ class SentenceEmbeddings(Task):
         answers = [row["positive"]] if "positive" in row else []
         answers += row.get("negatives", [])
         texts += [self.passage_prefix + text for text in answers]
-        encoded = [encode_text(tokenizer, text, None, **limits.model_dump()) for text in texts]
+        encoded = [encode_text(tokenizer, text, None, **limits.arguments) for text in texts]
         lost = sum(lost for _, lost in encoded)
         return [Features.of_pieces([inputs for inputs, _ in encoded], self._targets(row), {"tokens_lost": lost})]
 

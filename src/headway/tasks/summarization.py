@@ -56,7 +56,7 @@ class Summarization(Generation):
 
     def encode_row(self, row: Row, tokenizer: PreTrainedTokenizerBase, limits: Limits) -> Encoded:
         """Return the source, cut or in windows as ``data.truncation`` says."""
-        return encode_source(tokenizer, row["source"], prefix=self.source_prefix, **limits.model_dump())
+        return encode_source(tokenizer, row["source"], prefix=self.source_prefix, **limits.arguments)
 
     def build_model(self, backbone: Backbone) -> nn.Module:
         """Return the encoder-decoder."""

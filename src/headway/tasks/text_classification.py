@@ -141,7 +141,7 @@ class TextClassification(Task):
 
     def encode(self, row: Row, tokenizer: PreTrainedTokenizerBase, limits: Limits) -> list[Features]:
         """Return the input of a row; under `window` its pieces are the windows."""
-        features = text_features(tokenizer, row["text"], row.get("text_pair"), **limits.model_dump())
+        features = text_features(tokenizer, row["text"], row.get("text_pair"), **limits.arguments)
         if row.get("label") is None:
             return [features]
         return [replace(features, targets={"labels": self._target(row["label"])})]

@@ -61,7 +61,7 @@ class Translation(Generation):
     def encode_row(self, row: Row, tokenizer: PreTrainedTokenizerBase, limits: Limits) -> Encoded:
         """Return the source, cut as ``data.truncation`` says, marked with its language where the model wants that."""
         self._say_languages(tokenizer)
-        return encode_source(tokenizer, row["source"], prefix=self.source_prefix, **limits.model_dump())
+        return encode_source(tokenizer, row["source"], prefix=self.source_prefix, **limits.arguments)
 
     def build_model(self, backbone: Backbone) -> nn.Module:
         """Return the encoder-decoder, which is told the language to write in."""
