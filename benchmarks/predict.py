@@ -18,7 +18,7 @@ from typing import Any
 
 # Nothing heavy is imported here: each variant loads what it needs in a process of its own.
 from summary import DISTURBED, aligned, spread
-from train import RECIPES, _names, _positive, machine, measurements, run_process, save, versions
+from train import RECIPES, _positive, machine, measurements, names, run_process, save, versions
 
 SETS: dict[str, dict[str, Any]] = {
     "sst2": {"file": "sst2/test.tsv", "column_names": ["text", "label"], "quoting": "none"},
@@ -71,8 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
     data = os.environ.get("HEADWAY_TEST_DATA")
     add("--data", type=Path, default=Path(data) if data else None, help="folder of the data sets [$HEADWAY_TEST_DATA]")
     add("--run", type=Path, help="run directory of a text classification [trained on 300 rows of sst2]")
-    add("--sets", type=_names(tuple(SETS)), default=tuple(SETS), help=f"some of {','.join(SETS)} [all]")
-    add("--variants", type=_names(VARIANTS), default=VARIANTS, help=f"some of {','.join(VARIANTS)} [all]")
+    add("--sets", type=names(tuple(SETS)), default=tuple(SETS), help=f"some of {','.join(SETS)} [all]")
+    add("--variants", type=names(VARIANTS), default=VARIANTS, help=f"some of {','.join(VARIANTS)} [all]")
     add("--repeats", type=_positive, default=3, help="measurements of each variant [3]")
     add("--max_rows", type=_positive, help="predict this many random rows of each set [all rows]")
     add("--threads", type=_positive, default=os.cpu_count(), help="threads that compute [all processors]")

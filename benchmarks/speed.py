@@ -115,7 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     data = os.environ.get("HEADWAY_TEST_DATA")
     add("--data", type=Path, default=Path(data) if data else None, help="folder of the data sets [$HEADWAY_TEST_DATA]")
-    add("--parts", type=train._names(ALL_PARTS), default=ALL_PARTS, help=f"some of {','.join(ALL_PARTS)} [all]")
+    add("--parts", type=train.names(ALL_PARTS), default=ALL_PARTS, help=f"some of {','.join(ALL_PARTS)} [all]")
     add("--seeds", type=train._seeds, default=(0, 1, 2), help="seeds, which are the repeats of everything [0,1,2]")
     add(
         "--rows",

@@ -63,10 +63,10 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     data = os.environ.get("HEADWAY_TEST_DATA")
     add("--data", type=Path, default=Path(data) if data else None, help="folder of the data sets [$HEADWAY_TEST_DATA]")
-    add("--sets", type=_names(SETS), default=SETS, help=f"some of {','.join(SETS)} [all]")
+    add("--sets", type=names(SETS), default=SETS, help=f"some of {','.join(SETS)} [all]")
     add("--seeds", type=_seeds, default=(0, 1, 2), help="whole numbers [0,1,2]")
     helped = f"some of {','.join(ALL_VARIANTS)} [{','.join(VARIANTS)}]"
-    add("--variants", type=_names(ALL_VARIANTS), default=VARIANTS, help=helped)
+    add("--variants", type=names(ALL_VARIANTS), default=VARIANTS, help=helped)
     add("--epochs", type=_positive, default=3, help="passes over the training rows [3]")
     add("--max_steps", type=_positive, help="end after this many steps, whatever --epochs says [no limit]")
     add("--max_train_rows", type=_positive, help="train on this many random rows, the same for all [all rows]")
@@ -228,13 +228,15 @@ def _seeds(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def _names(known: Sequence[str]) -> Any:
+def names(known: Sequence[str]) -> Any:
+    """Return what turns an argument, some of ``known`` parted by commas, into their names."""
+
     def parse(text: str) -> tuple[str, ...]:
-        names = tuple(dict.fromkeys(text.split(",")))
-        for name in names:
+        chosen = tuple(dict.fromkeys(text.split(",")))
+        for name in chosen:
             if name not in known:
                 raise argparse.ArgumentTypeError(f"there is no {name!r}; choose from {', '.join(known)}")
-        return names
+        return chosen
 
     return parse
 
