@@ -173,3 +173,12 @@ def test_other_columns_keep_the_places_of_their_rows() -> None:
     other = table.select([1, 1]).with_columns({"query": ["b", "c"]})
     assert list(other) == [{"query": "b"}, {"query": "c"}]
     assert [other.where(row) for row in (0, 1)] == ["rows.csv, row 2"] * 2
+
+
+def test_a_bad_cell_is_named_as_the_file_names_its_column(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"pair": {"long": "a b", "sum": "a"}}\n{"pair": {"long": "c d"}}\n')
+    columns = (Column("source", "text", True, ""), Column("target", "references", True, ""))
+    options = DataOptions(train=str(path), columns={"source": "pair.long", "target": "pair.sum"})
+    with pytest.raises(DataError, match=r"line 2: the column 'target' \('pair\.sum' in the file\) is missing"):
+        Table.read(str(path), options=options, columns=columns, need_gold=True)

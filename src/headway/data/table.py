@@ -126,6 +126,7 @@ class Table(Sequence[Row]):
         }
         renamed = {task: " + ".join(of) for task, of in wanted.sources.items() if tuple(of) != (task,)}
         table = cls(found, name=name, places=content.places, unit=content.unit, file_columns=renamed)
+        complaints.in_file_terms = table.in_file_terms
         if need_gold and reading.unlabelled == "leave_out":
             table = table._labelled([column.name for column in columns if column.is_gold], complaints)
         for column in columns:

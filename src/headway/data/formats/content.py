@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -36,6 +36,8 @@ class Complaints:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.in_file_terms: Callable[[str], str] = str
+        """Gives the columns in a message the names that they have in the file."""
         self.warnings: list[str] = []
         self._errors: list[str] = []
         self._count = 0
@@ -45,11 +47,11 @@ class Complaints:
         """Note an error at a place (``line 12``)."""
         self._count += 1
         if len(self._errors) < MAX_SHOWN:
-            self._errors.append(f"{self.name}, {place}: {message}")
+            self._errors.append(f"{self.name}, {place}: {self.in_file_terms(message)}")
 
     def warn(self, message: str) -> None:
         """Note something odd about the file that does not keep it from being used."""
-        self.warnings.append(f"{self.name}: {message}")
+        self.warnings.append(f"{self.name}: {self.in_file_terms(message)}")
 
     def advise(self, advice: str) -> None:
         """Note what may mend the errors; the same advice is given once."""
