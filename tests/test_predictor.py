@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from headway.errors import DataError, ModelError, RecipeError, RunError
 from headway.models.precision import has_bfloat16
+from headway.models.saving import load_model
 from headway.predictor import Predictor
 
 
@@ -85,6 +87,35 @@ def test_bfloat16_moves_probabilities_a_little_and_no_answer(finished_run: Path,
         assert found.score == pytest.approx(exact.score, abs=0.02)
         # Of bfloat16's own digits three are right; the softmax is that of float32.
         assert sum(found.detail["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="no bfloat16 here")
+@pytest.mark.parametrize("batch_size", [1, 64])
+def test_of_close_calls_float32_is_asked_again(
+    batch_size: int, finished_run: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["the film was lovely", "a book", "a great meal", "an awful room in a slow train", "dull", "a good book"]
+    exact = list(predictor.stream(texts))
+    shares = [abs(one.detail["probabilities"]["good"] - one.detail["probabilities"]["bad"]) for one in exact]
+    close = float(np.median(shares))
+    monkeypatch.setattr("headway.tasks.base.CLOSE", close)
+    found = list(Predictor.load(finished_run, bf16=True, device="cpu", batch_size=batch_size).stream(texts))
+    again = [one.score == pytest.approx(other.score, abs=1e-6) for one, other in zip(found, exact, strict=True)]
+    assert again == [share < close for share in shares]
+
+
+def test_without_a_close_call_no_second_model_is_loaded(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headway.predictor.has_bfloat16", lambda device: True)
+    loads = []
+    monkeypatch.setattr("headway.predictor.load_model", lambda *a, **k: loads.append(a) or load_model(*a, **k))
+    predictor = Predictor.load(finished_run, bf16=True, device="cpu")
+    monkeypatch.setattr("headway.tasks.base.CLOSE", 0.0)
+    list(predictor.stream(["lovely", "dull"]))
+    assert len(loads) == 1
+    monkeypatch.setattr("headway.tasks.base.CLOSE", 2.0)
+    list(predictor.stream(["lovely", "dull"]))
+    list(predictor.stream(["lovely", "dull"]))
+    assert len(loads) == 2
 
 
 def test_a_machine_without_bfloat16_says_so(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

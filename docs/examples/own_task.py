@@ -24,7 +24,7 @@ class Stars(Task):
 
     def encode(self, row, tokenizer, limits):
         """Return the tokens, and the class number where the row is labelled."""
-        inputs, tokens_lost = encode_text(tokenizer, row["text"], None, **limits.model_dump())
+        inputs, tokens_lost = encode_text(tokenizer, row["text"], None, **limits.arguments)
         targets = {"stars": self.stars(row) - 1} if "label" in row else {}
         return [Features(inputs, targets, {"tokens_lost": tokens_lost})]
 

@@ -89,6 +89,9 @@ class Inference:
     """Called before each batch; raises where the process was asked to stop."""
     sort_weights: bool = False
     """Sort the weights anew for each split (`headway.models.blocked`), since they change between two of them."""
+    exact: Callable[[], nn.Module] | None = None
+    """Gives the model in float32 where ``model`` is in bfloat16: it is asked again wherever the task finds the answer a
+    close call, so that rounding decides none (`Task.is_close`)."""
 
     def encode(self, rows: Iterable[Row]) -> Iterator[Features]:
         """Return the features of all rows, each with the number of its row."""
@@ -128,6 +131,17 @@ class Inference:
     def _predict(
         self, features: Sequence[Features], rows: Sequence[Row], *, loss: LossMean | None, is_split: bool
     ) -> list[Prediction]:
+        merged = self._merged(features, rows, loss=loss)
+        if self.exact is not None and (close := [row for row, one in enumerate(merged) if self.task.is_close(one)]):
+            place = {row: number for number, row in enumerate(close)}
+            some = [replace(one, row=place[one.row]) for one in features if one.row in place]
+            again = replace(self, model=self.exact(), exact=None)._merged(some, [rows[row] for row in close], loss=None)
+            for row, prediction in zip(close, again, strict=True):
+                merged[row] = prediction
+        return self.task.finish(merged, rows, is_split=is_split)
+
+    def _merged(self, features: Sequence[Features], rows: Sequence[Row], *, loss: LossMean | None) -> list[Prediction]:
+        """Return one prediction a row, each from its own features alone."""
         parts: list[list[tuple[int, Prediction]]] = [[] for _ in rows]
         lengths = [one.length for one in features]
         device = next(self.model.parameters()).device
@@ -156,10 +170,9 @@ class Inference:
             if is_training:
                 self.model.train(was_training)
         # The windows of a row come back in the order of the text, not of their lengths.
-        merged = [
+        return [
             self.task.merge([prediction for _, prediction in sorted(some, key=lambda one: one[0])]) for some in parts
         ]
-        return self.task.finish(merged, rows, is_split=is_split)
 
     def _collate(self, numbered: Sequence[tuple[int, Features]]) -> Batch:
         return self.task.collate([self._refreshed(number, one) for number, one in numbered], self.tokenizer)

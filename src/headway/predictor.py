@@ -6,6 +6,7 @@ print(predictor.predict("A quiet, lovely book."))
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from headway.data.cells import check_row
@@ -66,7 +68,8 @@ class Predictor:
             allow_user_code: import the classes of your own (task, head, metrics) that the run names. Off, a folder
                 from someone else can never run code.
             batch_size: rows of 32 tokens that the model sees at once; it never changes a result.
-            bf16: compute in bfloat16, which is faster and moves probabilities in the third digit.
+            bf16: compute in bfloat16, which is faster and moves probabilities in the third digit; labels that are
+                about as likely as each other are computed in float32 again, so that rounding chooses none.
             device: where to compute; empty takes CUDA where there is one.
             answering: options of the task that say how answers are made, where they differ from the run's
                 (``{"task.generation.num_beams": 4}``); see `Task.answer_options`.
@@ -100,13 +103,21 @@ class Predictor:
             # No prediction needs them, so they are no reason to refuse the run.
             task = task.model_copy(update={"metrics": ()})
         task = answering_options(task, answering or {})
-        model, tokenizer = load_model(folder, about["kind"], allow_user_code=allow_user_code)
-        model.to(place).eval()
-        if bf16:
-            to_bfloat16(model)
-        if about.get("sorted_weights", True):
-            sort_weights(model)
-        return cls(task, Inference(task, model, tokenizer, limits, batch_size), data, left_out=left_out)
+
+        def loaded(*, in_bfloat16: bool) -> tuple[nn.Module, PreTrainedTokenizerBase]:
+            model, tokenizer = load_model(folder, about["kind"], allow_user_code=allow_user_code)
+            model.to(place).eval()
+            if in_bfloat16:
+                to_bfloat16(model)
+            if about.get("sorted_weights", True):
+                sort_weights(model)
+            return model, tokenizer
+
+        model, tokenizer = loaded(in_bfloat16=bf16)
+        # Loaded when the first answer asks for it.
+        exact = functools.cache(lambda: loaded(in_bfloat16=False)[0]) if bf16 else None
+        inference = Inference(task, model, tokenizer, limits, batch_size, exact=exact)
+        return cls(task, inference, data, left_out=left_out)
 
     def predict(self, row: str | Row) -> Prediction:
         """Return the prediction of one row: a mapping with the task's columns, or the text where it reads one."""

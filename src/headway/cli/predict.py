@@ -46,7 +46,8 @@ def predict(
         data: A file with one row for each prediction; a label column is not needed.
         output: Where to write one JSON object a line; empty writes to standard output.
         batch_size: Rows of 32 tokens that the model sees at once; it never changes a result.
-        bf16: Compute in bfloat16, which is faster; probabilities move in the third digit.
+        bf16: Compute in bfloat16, which is faster; probabilities move in the third digit, and a label that is hardly
+            likelier than another is computed in float32 again.
         allow_user_code: Import the classes of your own that the run names.
         json_: Print one text's prediction as JSON, too.
     """

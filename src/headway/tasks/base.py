@@ -6,6 +6,8 @@ Everything else (tables, caches, loops, checkpoints, reports) is written once an
 from __future__ import annotations
 
 import functools
+import heapq
+import operator
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,6 +61,10 @@ def label_id(name: str, labels: Sequence[str], *, found: str) -> int:
             "or name all labels in task.labels before you train."
         )
     return labels.index(name)
+
+
+CLOSE = 0.02
+"""Probabilities nearer than this are a close call: bfloat16 moves them by a few thousandths."""
 
 
 class Limits(Options):
@@ -236,6 +242,10 @@ class Task(Options, ABC):
         (only,) = parts
         return only
 
+    def is_close(self, prediction: Prediction) -> bool:
+        """Return whether rounding may have decided what a row gets; in bfloat16, float32 is asked about it again."""
+        return False
+
     def finish(self, predictions: Sequence[Prediction], rows: Sequence[Row], *, is_split: bool) -> list[Prediction]:
         """Return the predictions as they are shown and measured, from those of `merge`.
 
@@ -327,3 +337,8 @@ class Task(Options, ABC):
     def is_collapsed(self, predictions: Sequence[Prediction]) -> bool:
         """Whether the model gives every row the same answer, the commonest way in which fine-tuning fails."""
         return len(predictions) > 1 and all(one.value == predictions[0].value for one in predictions)
+
+
+def is_close_call(shares: Mapping[str, float]) -> bool:
+    """Return whether the two likeliest of ``shares`` are about as likely; see `Task.is_close`."""
+    return len(shares) > 1 and operator.sub(*heapq.nlargest(2, shares.values())) < CLOSE

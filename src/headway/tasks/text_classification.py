@@ -19,7 +19,7 @@ from headway.data.truncation import CUTS, text_features
 from headway.errors import DataError, RecipeError
 from headway.metrics import baselines, classification, intervals, regression
 from headway.models import losses
-from headway.tasks.base import Labels, Limits, Task, label_id
+from headway.tasks.base import CLOSE, Labels, Limits, Task, is_close_call, label_id
 from headway.types import Batch, Column, Criterion, Features, Outputs, Prediction, Row
 
 if TYPE_CHECKING:
@@ -176,6 +176,17 @@ class TextClassification(Task):
                 return [self._several(one) for one in torch.sigmoid(logits).tolist()]
             case _:
                 return [self._one(one) for one in torch.softmax(logits, dim=-1).tolist()]
+
+    def is_close(self, prediction: Prediction) -> bool:
+        """Return whether two labels, or with and without one of several, are about as likely."""
+        match self.problem_type:
+            case "regression":
+                return False
+            case "multi_label_classification":
+                shares = prediction.detail["probabilities"].values()
+                return any(abs(share - self.threshold) < CLOSE / 2 for share in shares)
+            case _:
+                return is_close_call(prediction.detail["probabilities"])
 
     def evaluate(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> dict[str, float]:
         """Return the metrics of `headway.metrics.classification` or `headway.metrics.regression`."""
