@@ -105,6 +105,73 @@ def test_a_text_that_reached_its_limit_has_not_come_to_an_end(model: Any) -> Non
     assert ended["is_finished"].tolist() == [True, True]
 
 
+@pytest.mark.parametrize(
+    "settings", [{}, {"min_new_tokens": 6}, {"repetition_penalty": 1.3}, {"max_new_tokens": 9}], ids=str
+)
+@pytest.mark.parametrize("family", ["t5", "bart", "marian", "mbart", "bert"])
+def test_texts_that_ended_leave_the_batch_and_the_others_write_the_same(
+    family: str, settings: dict[str, Any], tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    any_model = random_writer(family, tiny_bert, tmp_path)
+    torch.manual_seed(1)
+    lengths = torch.randint(3, 12, (24,))
+    inputs = {
+        "input_ids": torch.randint(5, 60, (24, 12)),
+        "attention_mask": (torch.arange(12) < lengths[:, None]).long(),
+    }
+    # Random models would say one word again and again.
+    settings = {"max_new_tokens": 24, "num_beams": 1, "no_repeat_ngram_size": 2, **settings}
+    monkeypatch.setattr(generation, "FEWEST_TO_PART", 1000)
+    together = generate(any_model, inputs, settings)
+    monkeypatch.setattr(generation, "FEWEST_TO_PART", 2)
+    sizes: list[int] = []
+    write = any_model.generate
+    monkeypatch.setattr(any_model, "generate", lambda **k: (sizes.append(len(k["input_ids"])), write(**k))[1])
+    apart = generate(any_model, inputs, settings)
+    assert len(sizes) > 1, "the texts of this model do not end one after another"
+    assert sizes == sorted(set(sizes), reverse=True)
+    assert torch.equal(apart["sequences"], together["sequences"])
+    assert torch.equal(apart["is_finished"], together["is_finished"])
+
+
+def random_writer(family: str, tiny_bert: Path, tmp_path: Path) -> Any:
+    """Return a model whose random texts end early and late."""
+    folder = tiny_bert
+    if family != "bert":
+        folder = tmp_path / family
+        folder.mkdir()
+        FAMILIES[family][0](folder)
+    torch.manual_seed(0)
+    found: Any = load_backbone(ModelOptions(model_name_or_path=str(folder))).build("seq2seq").model.eval()
+    with torch.no_grad():
+        for one in found.parameters():
+            one.add_(torch.randn_like(one), alpha=0.3)
+    # A text of random words ends with any of these.
+    found.generation_config.eos_token_id = list(
+        range(3, found.config.decoder.vocab_size if family == "bert" else found.config.vocab_size, 3)
+    )
+    return found
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"num_beams": 2}, {"do_sample": True}, {"num_return_sequences": 2, "do_sample": True}, {"max_time": 9.0}, None],
+    ids=str,
+)
+def test_texts_that_share_something_stay_together(
+    settings: dict[str, Any] | None, bart: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "FEWEST_TO_PART", 1)
+    calls: list[Any] = []
+    write = bart.generate
+    monkeypatch.setattr(bart, "generate", lambda **k: (calls.append(k), write(**k))[1])
+    # Without a number of new tokens the model's own length holds, which counts from the start.
+    given = {"max_length": 9} if settings is None else {"max_new_tokens": 8, **settings}
+    generate(bart, INPUTS, given)
+    assert len(calls) == 1
+    assert "stopping_criteria" not in calls[0]
+
+
 def test_sampling_is_seeded_by_what_is_read(model: Any) -> None:
     settings = {"max_new_tokens": 6, "do_sample": True, "temperature": 5.0, "num_beams": 1}
     state = torch.get_rng_state()

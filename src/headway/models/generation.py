@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,6 +18,13 @@ library keeps, at first sight."""
 TOKENS_PER_SLICE = 2048
 """Tokens of sources, with their padding, that the encoder reads at once in prediction, where texts are written for many
 more rows together: these stay in a processor's caches, and are of about one length."""
+
+FEWEST_TO_PART = 16
+"""Rows whose batch is made smaller when half of their texts have ended; below, it would hardly be faster."""
+
+_TOGETHER = ("num_beams", "do_sample", "num_return_sequences")
+_FROM_THE_START = ("begin_suppress_tokens", "exponential_decay_length_penalty", "stop_strings", "max_time")
+"""Settings of a model's folder that count from where writing began."""
 
 IGNORED = -100
 """The label of padding, which no loss counts."""
@@ -59,9 +66,10 @@ def target_logits(model: Any, inputs: Mapping[str, Tensor], labels: Tensor) -> d
 def generate(model: Any, inputs: Mapping[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return what the model writes: ``sequences`` (batch x answers of each, tokens), and which of them came to an end.
 
-    The encoder runs once (`encode`), and the batch ends when its last text does. Sampled texts are drawn from a
-    generator that is seeded by the inputs: the same batch, the same texts, and no draw of a training that goes on is
-    touched.
+    The encoder runs once (`encode`). Whenever half of the texts have ended, the others go on in a smaller batch from
+    where they are; where beams or draws are asked for, which texts share, the batch ends when its last text does.
+    Sampled texts are drawn from a generator that is seeded by the inputs: the same batch, the same texts, and no draw
+    of a training that goes on is touched.
 
     Args:
         model: of `AutoModelForSeq2SeqLM`.
@@ -72,10 +80,71 @@ def generate(model: Any, inputs: Mapping[str, Tensor], settings: Mapping[str, An
     with torch.random.fork_rng(devices=devices, enabled=bool(settings.get("do_sample"))):
         if settings.get("do_sample"):
             torch.manual_seed(int(inputs["input_ids"].sum()))
-        sequences: Tensor = model.generate(**inputs, encoder_outputs=encode(model, inputs), **settings)
+        sequences = _write(model, inputs, encode(model, inputs), settings)
     ends = torch.tensor(end_tokens(model), device=sequences.device)
     # The first token is the decoder's start, which may be the same as the end.
     return {"sequences": sequences, "is_finished": torch.isin(sequences[:, 1:], ends).any(dim=1)}
+
+
+def _half_have_ended(ends: Tensor) -> Callable[..., Tensor]:
+    """Return a stopping criterion of transformers: of all texts of a batch at once, when half of them have ended."""
+    have_ended: Tensor | None = None
+
+    def criterion(input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        nonlocal have_ended
+        ended = torch.isin(input_ids[:, -1], ends)
+        have_ended = ended if have_ended is None else have_ended | ended
+        return torch.full_like(ended, 2 * int(have_ended.sum()) >= len(ended))
+
+    return criterion
+
+
+def _write(model: Any, inputs: Mapping[str, Tensor], encoded: BaseModelOutput, settings: Mapping[str, Any]) -> Tensor:
+    """Return the ids that the model writes, (batch x answers of each, tokens)."""
+    ends = torch.tensor(end_tokens(model), device=inputs["input_ids"].device)
+    if not len(ends) or not _goes_on_alone(model, settings):
+        sequences: Tensor = model.generate(**inputs, encoder_outputs=encoded, **settings)
+        return sequences
+    most, least = settings["max_new_tokens"], settings.get("min_new_tokens")
+    rows = torch.arange(len(inputs["input_ids"]), device=ends.device)
+    whole: list[tuple[Tensor, Tensor]] = []
+    so_far: dict[str, Any] = {}
+    number = 0
+    while True:
+        rest = {"max_new_tokens": most - number} | ({} if least is None else {"min_new_tokens": max(0, least - number)})
+        found = model.generate(
+            **{name: one[rows] for name, one in inputs.items()},
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded.last_hidden_state[rows]),
+            stopping_criteria=[_half_have_ended(ends)] if len(rows) >= FEWEST_TO_PART else [],
+            return_dict_in_generate=True,
+            **{**settings, **rest, **so_far},
+        )
+        # The first token is the decoder's start, which may be the same as the end.
+        number = found.sequences.shape[1] - 1
+        is_going_on = ~torch.isin(found.sequences[:, 1:], ends).any(dim=1)
+        whole.append((rows[~is_going_on], found.sequences[~is_going_on]))
+        remaining = is_going_on.nonzero()[:, 0]
+        if number >= most or not len(remaining):
+            whole.append((rows[is_going_on], found.sequences[is_going_on]))
+            break
+        found.past_key_values.batch_select_indices(remaining)
+        so_far = {"decoder_input_ids": found.sequences[remaining], "past_key_values": found.past_key_values}
+        # By which transformers sees that all but the last token are in the cache.
+        so_far["decoder_attention_mask"] = torch.ones_like(so_far["decoder_input_ids"])
+        rows = rows[remaining]
+    padding = model.generation_config.pad_token_id
+    result = ends.new_full((len(inputs["input_ids"]), number + 1), int(ends[0]) if padding is None else padding)
+    for numbers, texts in whole:
+        result[numbers, : texts.shape[1]] = texts
+    return result
+
+
+def _goes_on_alone(model: Any, settings: Mapping[str, Any]) -> bool:
+    """Return whether each text is written as it would be alone, and can be taken up again in the middle."""
+    own = model.generation_config
+    asked = {name: settings.get(name, getattr(own, name, None)) for name in (*_TOGETHER, *_FROM_THE_START)}
+    is_alone = (asked["num_beams"] or 1) == 1 and not asked["do_sample"] and (asked["num_return_sequences"] or 1) == 1
+    return is_alone and "max_new_tokens" in settings and all(asked[name] is None for name in _FROM_THE_START)
 
 
 @torch.no_grad()
