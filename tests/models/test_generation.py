@@ -155,7 +155,14 @@ def random_writer(family: str, tiny_bert: Path, tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"num_beams": 2}, {"do_sample": True}, {"num_return_sequences": 2, "do_sample": True}, {"max_time": 9.0}, None],
+    [
+        {"num_beams": 2},
+        {"do_sample": True},
+        {"num_return_sequences": 2, "do_sample": True},
+        {"max_time": 9.0},
+        {"use_cache": False},
+        None,
+    ],
     ids=str,
 )
 def test_texts_that_share_something_stay_together(

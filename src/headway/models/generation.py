@@ -22,7 +22,6 @@ more rows together: these stay in a processor's caches, and are of about one len
 FEWEST_TO_PART = 16
 """Rows whose batch is made smaller when half of their texts have ended; below, it would hardly be faster."""
 
-_TOGETHER = ("num_beams", "do_sample", "num_return_sequences")
 _FROM_THE_START = ("begin_suppress_tokens", "exponential_decay_length_penalty", "stop_strings", "max_time")
 """Settings of a model's folder that count from where writing began."""
 
@@ -105,7 +104,7 @@ def _write(model: Any, inputs: Mapping[str, Tensor], encoded: BaseModelOutput, s
     if not len(ends) or not _goes_on_alone(model, settings):
         sequences: Tensor = model.generate(**inputs, encoder_outputs=encoded, **settings)
         return sequences
-    most, least = settings["max_new_tokens"], settings.get("min_new_tokens")
+    most, least = settings["max_new_tokens"], _asked(model, settings, "min_new_tokens")
     rows = torch.arange(len(inputs["input_ids"]), device=ends.device)
     whole: list[tuple[Tensor, Tensor]] = []
     so_far: dict[str, Any] = {}
@@ -141,10 +140,21 @@ def _write(model: Any, inputs: Mapping[str, Tensor], encoded: BaseModelOutput, s
 
 def _goes_on_alone(model: Any, settings: Mapping[str, Any]) -> bool:
     """Return whether each text is written as it would be alone, and can be taken up again in the middle."""
-    own = model.generation_config
-    asked = {name: settings.get(name, getattr(own, name, None)) for name in (*_TOGETHER, *_FROM_THE_START)}
-    is_alone = (asked["num_beams"] or 1) == 1 and not asked["do_sample"] and (asked["num_return_sequences"] or 1) == 1
-    return is_alone and "max_new_tokens" in settings and all(asked[name] is None for name in _FROM_THE_START)
+    of_one = all((_asked(model, settings, name) or 1) == 1 for name in ("num_beams", "num_return_sequences"))
+    is_drawn, is_remembered = (_asked(model, settings, name) for name in ("do_sample", "use_cache"))
+    counts_from_the_start = any(_asked(model, settings, name) is not None for name in _FROM_THE_START)
+    return (
+        of_one
+        and not is_drawn
+        and is_remembered is not False
+        and not counts_from_the_start
+        and "max_new_tokens" in settings
+    )
+
+
+def _asked(model: Any, settings: Mapping[str, Any], name: str) -> Any:
+    """Return a setting of what is written, or what the model's own folder says of it."""
+    return settings.get(name, getattr(model.generation_config, name, None))
 
 
 @torch.no_grad()
