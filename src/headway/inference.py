@@ -91,7 +91,7 @@ class Inference:
     """Sort the weights anew for each split (`headway.models.blocked`), since they change between two of them."""
     exact: Callable[[], nn.Module] | None = None
     """Gives the model in float32 where ``model`` is in bfloat16: it is asked again wherever the task finds the answer a
-    close call, so that rounding decides none (`Task.is_close`)."""
+    close call (`Task.is_close`)."""
 
     def encode(self, rows: Iterable[Row]) -> Iterator[Features]:
         """Return the features of all rows, each with the number of its row."""

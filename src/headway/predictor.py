@@ -69,7 +69,7 @@ class Predictor:
                 from someone else can never run code.
             batch_size: rows of 32 tokens that the model sees at once; it never changes a result.
             bf16: compute in bfloat16, which is faster and moves probabilities in the third digit; labels that are
-                about as likely as each other are computed in float32 again, so that rounding chooses none.
+                about as likely as each other are computed in float32 again.
             device: where to compute; empty takes CUDA where there is one.
             answering: options of the task that say how answers are made, where they differ from the run's
                 (``{"task.generation.num_beams": 4}``); see `Task.answer_options`.
