@@ -397,9 +397,3 @@ def test_codah_trains(shared_data: Path, tmp_path: Path) -> None:
     assert 0.15 < scores["accuracy"]["value"] < 0.9
     history = (tmp_path / "run" / "history.csv").read_text().splitlines()
     assert len(history) > 5
-
-
-@pytest.mark.parametrize(("share", "is_close"), [(0.495, True), (0.48, False)])
-def test_two_choices_about_as_likely_are_a_close_call(share: float, is_close: bool) -> None:
-    found = Prediction("yes", 0.5, {"probabilities": {"yes": 0.5, "no": share}})
-    assert MultipleChoice().is_close(found) is is_close

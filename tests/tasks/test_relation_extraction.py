@@ -18,7 +18,7 @@ from headway.recipe import Recipe
 from headway.tasks.base import Limits
 from headway.tasks.relation_extraction import RelationExtraction
 from headway.train import train
-from headway.types import Prediction, Row
+from headway.types import Row
 
 TEXTS = [
     "the <e1>man</e1> made a <e2>chair</e2>", "a <e1>chair</e1> was made by the <e2>woman</e2>",
@@ -199,9 +199,3 @@ def test_semeval_beats_the_words_between(shared_data: Path, tmp_path: Path) -> N
     table = details["tables"][0]["rows"]
     assert len(table) == 9
     assert scores["f1_macro_official"] == pytest.approx(sum(row[3] for row in table) / 9)
-
-
-@pytest.mark.parametrize(("share", "is_close"), [(0.495, True), (0.48, False)])
-def test_two_relations_about_as_likely_are_a_close_call(share: float, is_close: bool) -> None:
-    found = Prediction("a", 0.5, {"probabilities": {"a": 0.5, "b": share}})
-    assert RelationExtraction(labels=("a", "b")).is_close(found) is is_close

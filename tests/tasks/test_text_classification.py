@@ -246,32 +246,3 @@ def test_the_recipe_takes_the_short_form_and_refuses_unknown_options() -> None:
         Recipe.from_dict({"task": {"type": "text-classification", "lables": ["a"]}, "data": {"train": "a.csv"}})
     with pytest.raises(RecipeError, match=r"task\.threshold"):
         Recipe.from_dict({"task": {"type": "text-classification", "threshold": 1.5}, "data": {"train": "a.csv"}})
-
-
-# --- close calls ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("shares", "is_close"),
-    [
-        ((0.504, 0.496), True),
-        ((0.52, 0.48), False),
-        ((0.4, 0.2, 0.395), True),
-        ((0.4, 0.3, 0.3), False),
-        ((1.0,), False),
-    ],
-)
-def test_two_labels_about_as_likely_are_a_close_call(shares: tuple[float, ...], is_close: bool) -> None:
-    task = TextClassification(labels=tuple("abc"[: len(shares)]), problem_type="single_label_classification")
-    prediction = Prediction("a", shares[0], {"probabilities": dict(zip(task.labels, shares, strict=True))})
-    assert task.is_close(prediction) is is_close
-
-
-@pytest.mark.parametrize(("share", "is_close"), [(0.304, True), (0.296, True), (0.28, False), (0.5, False)])
-def test_a_label_near_its_threshold_is_a_close_call(share: float, is_close: bool) -> None:
-    task = TextClassification(labels=("a", "b"), problem_type="multi_label_classification", threshold=0.3)
-    assert task.is_close(Prediction(["a"], None, {"probabilities": {"a": 0.9, "b": share}})) is is_close
-
-
-def test_a_number_is_no_call_at_all() -> None:
-    assert not TextClassification(problem_type="regression").is_close(Prediction(0.5))
