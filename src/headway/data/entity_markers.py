@@ -117,7 +117,7 @@ def marked_features(
     starts = [len("".join(pieces[:place])) for place in (3, 7)]
     spans = [(start, start + len(pieces[place])) for start, place in zip(starts, (3, 7), strict=True)]
     encoding = tokenizer(text, truncation=False, verbose=False)
-    inputs: dict[str, list[int]] = {name: list(values) for name, values in encoding.items()}
+    inputs: dict[str, list[int]] = dict(encoding)
     num_tokens = len(inputs["input_ids"])
     whole = sum(map(len, (marked.before, marked.first, marked.between, marked.second, marked.after)))
     seen = sum(map(len, (before, _middle_cut(marked.first), between, _middle_cut(marked.second), after)))

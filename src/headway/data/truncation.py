@@ -174,7 +174,7 @@ class _Frame:
     def of(cls, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> _Frame:
         parts = [text_parts(tokenizer, text) for text in texts]
         encoding = tokenizer(*(some[0] for some in parts), truncation=False, verbose=False)
-        inputs: dict[str, list[int]] = {name: list(values) for name, values in encoding.items()}
+        inputs: dict[str, list[int]] = dict(encoding)
         sequence_ids = _sequence_ids(encoding)
         tokens = []
         for number, some in enumerate(parts):

@@ -79,34 +79,37 @@ def generate(model: Any, inputs: Mapping[str, Tensor], settings: Mapping[str, An
     with torch.random.fork_rng(devices=devices, enabled=bool(settings.get("do_sample"))):
         if settings.get("do_sample"):
             torch.manual_seed(int(inputs["input_ids"].sum()))
-        sequences = _write(model, inputs, encode(model, inputs), settings)
-    ends = torch.tensor(end_tokens(model), device=sequences.device)
+        ends = torch.tensor(end_tokens(model), device=inputs["input_ids"].device)
+        sequences = _write(model, inputs, encode(model, inputs), settings, ends)
+    return {"sequences": sequences, "is_finished": _have_ended(sequences, ends)}
+
+
+def _have_ended(sequences: Tensor, ends: Tensor) -> Tensor:
     # The first token is the decoder's start, which may be the same as the end.
-    return {"sequences": sequences, "is_finished": torch.isin(sequences[:, 1:], ends).any(dim=1)}
+    return torch.isin(sequences[:, 1:], ends).any(dim=1)
 
 
 def _half_have_ended(ends: Tensor) -> Callable[..., Tensor]:
     """Return a stopping criterion of transformers: of all texts of a batch at once, when half of them have ended."""
-    have_ended: Tensor | None = None
 
     def criterion(input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
-        nonlocal have_ended
-        ended = torch.isin(input_ids[:, -1], ends)
-        have_ended = ended if have_ended is None else have_ended | ended
-        return torch.full_like(ended, 2 * int(have_ended.sum()) >= len(ended))
+        have_ended = _have_ended(input_ids, ends)
+        return torch.full_like(have_ended, 2 * int(have_ended.sum()) >= len(have_ended))
 
     return criterion
 
 
-def _write(model: Any, inputs: Mapping[str, Tensor], encoded: BaseModelOutput, settings: Mapping[str, Any]) -> Tensor:
+def _write(
+    model: Any, inputs: Mapping[str, Tensor], encoded: BaseModelOutput, settings: Mapping[str, Any], ends: Tensor
+) -> Tensor:
     """Return the ids that the model writes, (batch x answers of each, tokens)."""
-    ends = torch.tensor(end_tokens(model), device=inputs["input_ids"].device)
     if not len(ends) or not _goes_on_alone(model, settings):
         sequences: Tensor = model.generate(**inputs, encoder_outputs=encoded, **settings)
         return sequences
     most, least = settings["max_new_tokens"], _asked(model, settings, "min_new_tokens")
+    padding = model.generation_config.pad_token_id
     rows = torch.arange(len(inputs["input_ids"]), device=ends.device)
-    whole: list[tuple[Tensor, Tensor]] = []
+    written = ends.new_full((len(rows), most + 1), int(ends[0]) if padding is None else padding)
     so_far: dict[str, Any] = {}
     number = 0
     while True:
@@ -118,24 +121,16 @@ def _write(model: Any, inputs: Mapping[str, Tensor], encoded: BaseModelOutput, s
             return_dict_in_generate=True,
             **{**settings, **rest, **so_far},
         )
-        # The first token is the decoder's start, which may be the same as the end.
         number = found.sequences.shape[1] - 1
-        is_going_on = ~torch.isin(found.sequences[:, 1:], ends).any(dim=1)
-        whole.append((rows[~is_going_on], found.sequences[~is_going_on]))
-        remaining = is_going_on.nonzero()[:, 0]
+        written[rows, : number + 1] = found.sequences
+        remaining = (~_have_ended(found.sequences, ends)).nonzero()[:, 0]
         if number >= most or not len(remaining):
-            whole.append((rows[is_going_on], found.sequences[is_going_on]))
-            break
+            return written[:, : number + 1]
         found.past_key_values.batch_select_indices(remaining)
         so_far = {"decoder_input_ids": found.sequences[remaining], "past_key_values": found.past_key_values}
         # By which transformers sees that all but the last token are in the cache.
         so_far["decoder_attention_mask"] = torch.ones_like(so_far["decoder_input_ids"])
         rows = rows[remaining]
-    padding = model.generation_config.pad_token_id
-    result = ends.new_full((len(inputs["input_ids"]), number + 1), int(ends[0]) if padding is None else padding)
-    for numbers, texts in whole:
-        result[numbers, : texts.shape[1]] = texts
-    return result
 
 
 def _goes_on_alone(model: Any, settings: Mapping[str, Any]) -> bool:

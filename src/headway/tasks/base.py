@@ -6,8 +6,6 @@ Everything else (tables, caches, loops, checkpoints, reports) is written once an
 from __future__ import annotations
 
 import functools
-import heapq
-import operator
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -344,4 +342,5 @@ class Task(Options, ABC):
 
 def is_close_call(shares: Mapping[str, float]) -> bool:
     """Return whether the two likeliest of ``shares`` are about as likely; see `Task.is_close`."""
-    return len(shares) > 1 and operator.sub(*heapq.nlargest(2, shares.values())) < CLOSE
+    likeliest = sorted(shares.values())[-2:]
+    return len(likeliest) == 2 and likeliest[1] - likeliest[0] < CLOSE
