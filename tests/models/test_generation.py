@@ -191,6 +191,16 @@ def test_sampling_is_seeded_by_what_is_read(model: Any) -> None:
     assert not torch.equal(generate(model, others, settings)["sequences"][1], first[1])
 
 
+def test_sampling_that_the_folder_asks_for_is_seeded_too(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model.generation_config, "do_sample", True)
+    settings = {"max_new_tokens": 6, "temperature": 5.0, "num_beams": 1}
+    state = torch.get_rng_state()
+    first = generate(model, INPUTS, settings)["sequences"]
+    assert torch.equal(state, torch.get_rng_state())
+    torch.rand(7)
+    assert torch.equal(generate(model, INPUTS, settings)["sequences"], first)
+
+
 @pytest.mark.parametrize(("given", "expected"), [(3, [3]), ([3, 4], [3, 4]), (None, [])])
 def test_tokens_that_end_a_text(given: Any, expected: list[int], bart: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bart.generation_config, "eos_token_id", given)

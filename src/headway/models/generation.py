@@ -76,8 +76,9 @@ def generate(model: Any, inputs: Mapping[str, Tensor], settings: Mapping[str, An
         settings: arguments of `transformers.GenerationMixin.generate`, over the model's ``generation_config``.
     """
     devices = [] if inputs["input_ids"].device.type == "cpu" else [inputs["input_ids"].device]
-    with torch.random.fork_rng(devices=devices, enabled=bool(settings.get("do_sample"))):
-        if settings.get("do_sample"):
+    is_drawn = bool(_asked(model, settings, "do_sample"))
+    with torch.random.fork_rng(devices=devices, enabled=is_drawn):
+        if is_drawn:
             torch.manual_seed(int(inputs["input_ids"].sum()))
         ends = torch.tensor(end_tokens(model), device=inputs["input_ids"].device)
         sequences = _write(model, inputs, encode(model, inputs), settings, ends)
