@@ -62,9 +62,9 @@ def label_id(name: str, labels: Sequence[str], *, found: str) -> int:
 
 
 CLOSE = 0.01
-"""Probabilities nearer than this are a close call: bfloat16 moves most of them by a few thousandths.
+"""Probabilities nearer than this are a close call: bfloat16 moves most of them by a few thousandths, some by more.
 
-Wider would be slower under a model that knows little, whose answers are all close, and catch hardly more elsewhere.
+A wider margin would catch more of those, and be slower under a model that knows little, whose answers are all close.
 """
 
 
