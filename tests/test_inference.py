@@ -10,7 +10,7 @@ import torch
 
 from headway.data.table import Table
 from headway.errors import DataError, StoppedError
-from headway.inference import ROWS_PER_CHUNK, Inference, LossMean, encode_table
+from headway.inference import ROWS_AT_ONCE, ROWS_PER_CHUNK, Exact, Inference, LossMean, encode_table
 from headway.models.losses import CrossEntropy
 from headway.predictor import Predictor
 from headway.tasks.base import Limits
@@ -192,3 +192,56 @@ def test_the_task_finishes_a_split_as_a_whole_and_a_stream_in_parts(inference: I
     asked = with_task(inference, Counting(labels=("bad", "good")))
     assert {one.value for one in asked.predict(list(asked.encode(rows(9))), rows(9))} == {(9, True)}
     assert {one.value for one in asked.stream(rows(9))} == {(9, False)}
+
+
+class Leads(torch.nn.Module):
+    """Logits whose difference is spread evenly from -3 to 3 over texts, but for noise that differs among them."""
+
+    def __init__(self, noise: float) -> None:
+        super().__init__()
+        self.noise, self.num_rows = noise, 0
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, input_ids: torch.Tensor, **other: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.num_rows += len(input_ids)
+        number = (input_ids * torch.arange(1, input_ids.shape[1] + 1)).sum(1) * 7919
+        logit = (number % 1009) / 1009 * 6 - 3 + self.noise * (number % 101 / 50 - 1)
+        return {"logits": torch.stack([logit, torch.zeros_like(logit)], dim=1)}
+
+
+@pytest.mark.parametrize(
+    ("noise", "rows_per_chunk"),
+    # Where rows come one by one, more noise than is usual shows only when a row is asked about again.
+    [*((noise, number) for noise in (0.0, 0.001, 0.01, 0.1) for number in (1, 100, 600)), (0.5, 600)],
+)
+def test_rounding_chooses_no_label_and_few_rows_are_computed_twice(
+    noise: float, rows_per_chunk: int, inference: Inference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headway.inference.ROWS_PER_CHUNK", rows_per_chunk)
+    asked = [{"text": f"a good book {number}"} for number in range(600)]
+    low, high = Leads(noise), Leads(0.0)
+
+    def with_model(model: torch.nn.Module, exact: Exact | None = None) -> list[Prediction]:
+        one = Inference(inference.task, model, inference.tokenizer, inference.limits, 64, exact=exact)
+        return list(one.stream(asked))
+
+    rounded, expected = with_model(low), with_model(high)
+    high.num_rows = 0
+    found = with_model(low, Exact(lambda: high))
+    assert [one.value for one in found] == [one.value for one in expected]
+    # Rows that were computed twice have the numbers of float32, all others those of bfloat16.
+    changed = [row for row, one in enumerate(found) if one != rounded[row]]
+    assert all(found[row] == expected[row] for row in changed)
+    # Leads of up to twice the noise are close, about 2 noise / 3 of them all.
+    assert high.num_rows <= ROWS_AT_ONCE + 600 * (2 * noise / 3 + 0.02)
+    if noise == 0.5:
+        assert [one.value for one in rounded] != [one.value for one in expected]
+
+
+def test_what_rounding_moves_is_remembered_from_chunk_to_chunk(inference: Inference) -> None:
+    exact = Exact(lambda: Leads(0.0))
+    one = Inference(inference.task, Leads(0.5), inference.tokenizer, inference.limits, 64, exact=exact)
+    list(one.stream({"text": f"a good book {number}"} for number in range(300)))
+    # A logit moved by 0.5 moves the probabilities of two even labels by an eighth each.
+    assert 0.15 < exact.moved < 0.26
+    assert exact.margin == 2 * exact.moved

@@ -96,12 +96,12 @@ def test_of_close_calls_float32_is_asked_again(
 ) -> None:
     texts = ["the film was lovely", "a book", "a great meal", "an awful room in a slow train", "dull", "a good book"]
     exact = list(predictor.stream(texts))
-    shares = [abs(one.detail["probabilities"]["good"] - one.detail["probabilities"]["bad"]) for one in exact]
-    close = float(np.median(shares))
-    monkeypatch.setattr("headway.tasks.base.CLOSE", close)
+    leads = [abs(one.detail["probabilities"]["good"] - one.detail["probabilities"]["bad"]) for one in exact]
+    margin = float(np.median(leads))
+    monkeypatch.setattr("headway.inference.UNKNOWN_MARGIN", margin)
     found = list(Predictor.load(finished_run, bf16=True, device="cpu", batch_size=batch_size).stream(texts))
     again = [one.score == pytest.approx(other.score, abs=1e-6) for one, other in zip(found, exact, strict=True)]
-    assert again == [share < close for share in shares]
+    assert again == [lead < margin for lead in leads]
 
 
 def test_without_a_close_call_no_second_model_is_loaded(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,10 +109,10 @@ def test_without_a_close_call_no_second_model_is_loaded(finished_run: Path, monk
     loads = []
     monkeypatch.setattr("headway.predictor.load_model", lambda *a, **k: loads.append(a) or load_model(*a, **k))
     predictor = Predictor.load(finished_run, bf16=True, device="cpu")
-    monkeypatch.setattr("headway.tasks.base.CLOSE", 0.0)
+    monkeypatch.setattr("headway.inference.UNKNOWN_MARGIN", 0.0)
     list(predictor.stream(["lovely", "dull"]))
     assert len(loads) == 1
-    monkeypatch.setattr("headway.tasks.base.CLOSE", 2.0)
+    monkeypatch.setattr("headway.inference.UNKNOWN_MARGIN", 2.0)
     list(predictor.stream(["lovely", "dull"]))
     list(predictor.stream(["lovely", "dull"]))
     assert len(loads) == 2

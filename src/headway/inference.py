@@ -29,6 +29,13 @@ GENERATED_ROWS_PER_CHUNK = 256
 TOKENS_PER_CHUNK = 1_000_000
 SHOWN_ERRORS = 20
 
+SECURITY = 2.0
+"""Float32 is asked again where an answer's lead is less than so many times what rounding was seen to move."""
+UNKNOWN_MARGIN = 0.05
+"""The least margin until `ROWS_AT_ONCE` were computed twice; most models move less."""
+ROWS_AT_ONCE = 32
+"""That are asked about again before the margin is set anew."""
+
 
 def encode_table(
     table: Table,
@@ -75,6 +82,33 @@ class LossMean:
         return self.total / self.count if self.count else None
 
 
+@dataclass(slots=True)
+class Exact:
+    """The model in float32 beside one in bfloat16, and how far rounding was seen to move what is answered.
+
+    Models differ in that by more than tenfold, and so do the shares of rows that a margin of one and the same width
+    holds: under a model that knows little, all answers are close.
+    """
+
+    load: Callable[[], nn.Module]
+    """Called when the first row asks for it."""
+    moved: float = 0.0
+    """The farthest that a lead (`Task.lead`) was from the one in float32."""
+    num_rows: int = 0
+    """Rows that were computed in both."""
+
+    @property
+    def margin(self) -> float:
+        """Answers with a smaller lead may be due to rounding."""
+        seen = SECURITY * self.moved
+        return seen if self.num_rows >= ROWS_AT_ONCE else max(seen, UNKNOWN_MARGIN)
+
+    def note(self, lead: float, exact_lead: float, *, is_same: bool) -> None:
+        """Note the lead of an answer in both, and whether the answers are the same."""
+        self.moved = max(self.moved, abs(lead - exact_lead) if is_same else lead + exact_lead)
+        self.num_rows += 1
+
+
 @dataclass(frozen=True, slots=True)
 class Inference:
     """A model ready to answer: everything between a row and its prediction, in evaluation mode."""
@@ -89,9 +123,8 @@ class Inference:
     """Called before each batch; raises where the process was asked to stop."""
     sort_weights: bool = False
     """Sort the weights anew for each split (`headway.models.blocked`), since they change between two of them."""
-    exact: Callable[[], nn.Module] | None = None
-    """Gives the model in float32 where ``model`` is in bfloat16: it is asked again wherever the task finds the answer a
-    close call (`Task.is_close`)."""
+    exact: Exact | None = None
+    """Where ``model`` is in bfloat16: it is asked again about answers that rounding may have chosen."""
 
     def encode(self, rows: Iterable[Row]) -> Iterator[Features]:
         """Return the features of all rows, each with the number of its row."""
@@ -132,13 +165,25 @@ class Inference:
         self, features: Sequence[Features], rows: Sequence[Row], *, loss: LossMean | None, is_split: bool
     ) -> list[Prediction]:
         merged = self._merged(features, rows, loss=loss)
-        if self.exact is not None and (close := [row for row, one in enumerate(merged) if self.task.is_close(one)]):
-            place = {row: number for number, row in enumerate(close)}
-            some = [replace(one, row=place[one.row]) for one in features if one.row in place]
-            again = replace(self, model=self.exact(), exact=None)._merged(some, [rows[row] for row in close], loss=None)
-            for row, prediction in zip(close, again, strict=True):
-                merged[row] = prediction
+        if self.exact is not None:
+            self._ask_again(self.exact, merged, features, rows)
         return self.task.finish(merged, rows, is_split=is_split)
+
+    def _ask_again(
+        self, exact: Exact, merged: list[Prediction], features: Sequence[Features], rows: Sequence[Row]
+    ) -> None:
+        """Replace what rounding may have chosen, the smallest leads first, as far as it is seen to reach."""
+        leads = {row: lead for row, one in enumerate(merged) if (lead := self.task.lead(one)) is not None}
+        nearest = sorted(leads, key=leads.__getitem__)
+        while chosen := [row for row in nearest[:ROWS_AT_ONCE] if leads[row] < exact.margin]:
+            nearest = nearest[len(chosen) :]
+            place = {row: number for number, row in enumerate(chosen)}
+            some = [replace(one, row=place[one.row]) for one in features if one.row in place]
+            plain = replace(self, model=exact.load(), exact=None)
+            again = plain._merged(some, [rows[row] for row in chosen], loss=None)
+            for row, one in zip(chosen, again, strict=True):
+                exact.note(leads[row], self.task.lead(one) or 0.0, is_same=one.value == merged[row].value)
+                merged[row] = one
 
     def _merged(self, features: Sequence[Features], rows: Sequence[Row], *, loss: LossMean | None) -> list[Prediction]:
         """Return one prediction a row, each from its own features alone."""

@@ -24,7 +24,7 @@ from headway.data.table import Table
 from headway.errors import ModelError, RecipeError
 from headway.files import read_json
 from headway.importing import find_user_code, load_class
-from headway.inference import Inference
+from headway.inference import Exact, Inference
 from headway.models.blocked import sort_weights
 from headway.models.precision import has_bfloat16, to_bfloat16
 from headway.models.saving import load_model
@@ -68,8 +68,8 @@ class Predictor:
             allow_user_code: import the classes of your own (task, head, metrics) that the run names. Off, a folder
                 from someone else can never run code.
             batch_size: rows of 32 tokens that the model sees at once; it never changes a result.
-            bf16: compute in bfloat16, which is faster and moves probabilities in the third digit; labels that are
-                about as likely as each other are computed in float32 again.
+            bf16: compute in bfloat16, which is faster and moves probabilities in the third digit; where that may have
+                chosen the label, the row is computed in float32 again.
             device: where to compute; empty takes CUDA where there is one.
             answering: options of the task that say how answers are made, where they differ from the run's
                 (``{"task.generation.num_beams": 4}``); see `Task.answer_options`.
@@ -115,7 +115,7 @@ class Predictor:
 
         model, tokenizer = loaded(in_bfloat16=bf16)
         # Loaded when the first answer asks for it.
-        exact = functools.cache(lambda: loaded(in_bfloat16=False)[0]) if bf16 else None
+        exact = Exact(functools.cache(lambda: loaded(in_bfloat16=False)[0])) if bf16 else None
         inference = Inference(task, model, tokenizer, limits, batch_size, exact=exact)
         return cls(task, inference, data, left_out=left_out)
 

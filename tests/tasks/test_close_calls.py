@@ -10,32 +10,24 @@ from headway.types import Prediction
 
 
 @pytest.mark.parametrize(
-    ("shares", "is_close"),
-    [
-        ((0.504, 0.496), True),
-        ((0.52, 0.48), False),
-        ((0.4, 0.2, 0.395), True),
-        ((0.4, 0.3, 0.3), False),
-        ((1.0,), False),
-    ],
+    ("shares", "lead"), [((0.504, 0.496), 0.008), ((0.4, 0.2, 0.395), 0.005), ((0.5, 0.0, 0.5), 0.0), ((1.0,), None)]
 )
-def test_two_labels_about_as_likely_are_a_close_call(shares: tuple[float, ...], is_close: bool) -> None:
+def test_the_lead_of_a_label_is_over_the_next(shares: tuple[float, ...], lead: float | None) -> None:
     task = TextClassification(labels=tuple("abc"[: len(shares)]), problem_type="single_label_classification")
     prediction = Prediction("a", shares[0], {"probabilities": dict(zip(task.labels, shares, strict=True))})
-    assert task.is_close(prediction) is is_close
+    assert task.lead(prediction) == (None if lead is None else pytest.approx(lead))
 
 
-@pytest.mark.parametrize(("share", "is_close"), [(0.304, True), (0.296, True), (0.28, False), (0.5, False)])
-def test_a_label_near_its_threshold_is_a_close_call(share: float, is_close: bool) -> None:
+@pytest.mark.parametrize(("share", "lead"), [(0.304, 0.008), (0.296, 0.008), (0.1, 0.4), (0.95, 1.2)])
+def test_of_several_labels_the_one_nearest_to_its_turn_counts(share: float, lead: float) -> None:
     task = TextClassification(labels=("a", "b"), problem_type="multi_label_classification", threshold=0.3)
-    assert task.is_close(Prediction(["a"], None, {"probabilities": {"a": 0.9, "b": share}})) is is_close
+    assert task.lead(Prediction(["a"], None, {"probabilities": {"a": 0.9, "b": share}})) == pytest.approx(lead)
 
 
-def test_a_number_is_no_call_at_all() -> None:
-    assert not TextClassification(problem_type="regression").is_close(Prediction(0.5))
+def test_a_number_has_no_lead() -> None:
+    assert TextClassification(problem_type="regression").lead(Prediction(0.5)) is None
 
 
 @pytest.mark.parametrize("task", [RelationExtraction(labels=("a", "b")), MultipleChoice()], ids=lambda task: task.name)
-@pytest.mark.parametrize(("share", "is_close"), [(0.495, True), (0.48, False)])
-def test_two_relations_or_choices_about_as_likely_are_a_close_call(share: float, is_close: bool, task: Task) -> None:
-    assert task.is_close(Prediction("a", 0.5, {"probabilities": {"a": 0.5, "b": share}})) is is_close
+def test_the_lead_of_a_relation_or_choice_is_over_the_next(task: Task) -> None:
+    assert task.lead(Prediction("a", 0.5, {"probabilities": {"a": 0.5, "b": 0.48}})) == pytest.approx(0.02)

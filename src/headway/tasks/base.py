@@ -61,13 +61,6 @@ def label_id(name: str, labels: Sequence[str], *, found: str) -> int:
     return labels.index(name)
 
 
-CLOSE = 0.01
-"""Probabilities nearer than this are a close call: bfloat16 moves most of them by a few thousandths, some by more.
-
-A wider margin would catch more of those, and be slower under a model that knows little, whose answers are all close.
-"""
-
-
 class Limits(Options):
     """How much of a text the model sees: what `encode` must know of ``data``."""
 
@@ -243,9 +236,12 @@ class Task(Options, ABC):
         (only,) = parts
         return only
 
-    def is_close(self, prediction: Prediction) -> bool:
-        """Return whether rounding may have decided what a row gets; in bfloat16, float32 is asked about it again."""
-        return False
+    def lead(self, prediction: Prediction) -> float | None:
+        """Return how far what a row gets is ahead of what it would get otherwise, in probability; None: nobody can say.
+
+        In bfloat16, float32 is asked again where it is less than what rounding moves (`headway.inference.Exact`).
+        """
+        return None
 
     def finish(self, predictions: Sequence[Prediction], rows: Sequence[Row], *, is_split: bool) -> list[Prediction]:
         """Return the predictions as they are shown and measured, from those of `merge`.
@@ -340,7 +336,7 @@ class Task(Options, ABC):
         return len(predictions) > 1 and all(one.value == predictions[0].value for one in predictions)
 
 
-def is_close_call(shares: Mapping[str, float]) -> bool:
-    """Return whether the two likeliest of ``shares`` are about as likely; see `Task.is_close`."""
-    likeliest = sorted(shares.values())[-2:]
-    return len(likeliest) == 2 and likeliest[1] - likeliest[0] < CLOSE
+def lead_of_likeliest(shares: Mapping[str, float]) -> float | None:
+    """Return how far the likeliest of ``shares`` is ahead of the next; see `Task.lead`."""
+    first, *others = sorted(shares.values(), reverse=True)
+    return first - others[0] if others else None

@@ -16,7 +16,7 @@ from headway.data.batching import collate
 from headway.data.truncation import encode_text
 from headway.errors import DataError
 from headway.metrics import baselines, classification
-from headway.tasks.base import Limits, Task, is_close_call
+from headway.tasks.base import Limits, Task, lead_of_likeliest
 from headway.types import Batch, Column, Criterion, Features, Outputs, Prediction, Row
 
 if TYPE_CHECKING:
@@ -144,9 +144,9 @@ class MultipleChoice(Task):
             for row, some, size in zip(rows, logits, batch.sizes, strict=True)
         ]
 
-    def is_close(self, prediction: Prediction) -> bool:
-        """Return whether two choices are about as likely."""
-        return is_close_call(prediction.detail["probabilities"])
+    def lead(self, prediction: Prediction) -> float | None:
+        """Return how far the likeliest choice is ahead of the next."""
+        return lead_of_likeliest(prediction.detail["probabilities"])
 
     def evaluate(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> dict[str, float]:
         """Return accuracy, mean reciprocal rank, and the accuracy by the number of choices where it differs.

@@ -17,7 +17,7 @@ from headway.data.entity_markers import MarkedText, marked_features
 from headway.errors import DataError, RecipeError, did_you_mean
 from headway.metrics import baselines, classification, relations
 from headway.models import losses
-from headway.tasks.base import Labels, Limits, Task, is_close_call, label_id
+from headway.tasks.base import Labels, Limits, Task, label_id, lead_of_likeliest
 from headway.types import Batch, Column, Criterion, Features, Outputs, Prediction, Row
 
 if TYPE_CHECKING:
@@ -169,9 +169,9 @@ class RelationExtraction(Task):
         """Return the likeliest relation."""
         return [self._one(some) for some in torch.softmax(outputs["logits"].float().cpu(), dim=-1).tolist()]
 
-    def is_close(self, prediction: Prediction) -> bool:
-        """Return whether two relations are about as likely."""
-        return is_close_call(prediction.detail["probabilities"])
+    def lead(self, prediction: Prediction) -> float | None:
+        """Return how far the likeliest relation is ahead of the next."""
+        return lead_of_likeliest(prediction.detail["probabilities"])
 
     def evaluate(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> dict[str, float]:
         """Return the metrics of `headway.metrics.relations`."""

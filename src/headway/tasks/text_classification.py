@@ -19,7 +19,7 @@ from headway.data.truncation import CUTS, text_features
 from headway.errors import DataError, RecipeError
 from headway.metrics import baselines, classification, intervals, regression
 from headway.models import losses
-from headway.tasks.base import CLOSE, Labels, Limits, Task, is_close_call, label_id
+from headway.tasks.base import Labels, Limits, Task, label_id, lead_of_likeliest
 from headway.types import Batch, Column, Criterion, Features, Outputs, Prediction, Row
 
 if TYPE_CHECKING:
@@ -177,16 +177,17 @@ class TextClassification(Task):
             case _:
                 return [self._one(one) for one in torch.softmax(logits, dim=-1).tolist()]
 
-    def is_close(self, prediction: Prediction) -> bool:
-        """Return whether two labels, or with and without one of several, are about as likely."""
+    def lead(self, prediction: Prediction) -> float | None:
+        """Return how far the likeliest label is ahead of the next; of several, how far the nearest is from its turn."""
         match self.problem_type:
             case "regression":
-                return False
+                return None
             case "multi_label_classification":
-                shares = prediction.detail["probabilities"].values()
-                return any(abs(share - self.threshold) < CLOSE / 2 for share in shares)
+                # Two probabilities part twice as fast as one of them moves.
+                shares: Mapping[str, float] = prediction.detail["probabilities"]
+                return 2 * min(abs(share - self.threshold) for share in shares.values())
             case _:
-                return is_close_call(prediction.detail["probabilities"])
+                return lead_of_likeliest(prediction.detail["probabilities"])
 
     def evaluate(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> dict[str, float]:
         """Return the metrics of `headway.metrics.classification` or `headway.metrics.regression`."""
