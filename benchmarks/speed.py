@@ -330,9 +330,11 @@ def _first_steps(found: Measured) -> list[list[str]]:
 
 def _curve(found: Measured) -> list[list[str]]:
     """Return microseconds a token, by the number of rows."""
-    names = ("tokenizer_alone", "tokenising", "from_the_cache", "training")
-    heads = ["rows", "tokens", "tokenizer alone", "reading and tokenising", "reading, found in the cache", "training"]
-    rows = [[*heads, "peak memory, MB"]]
+    names = {
+        "tokenizer_alone": "tokenizer, row by row", "tokenizer_together": "all at once", "reading": "reading",
+        "tokenising": "tokenising into the cache", "from_the_cache": "found there", "training": "training",
+    }  # fmt: skip
+    rows = [["rows", "tokens", *names.values(), "peak memory, MB"]]
     for number in sorted({one["rows"] for one in found}):
         some = [one for one in found if one["rows"] == number]
         costs = [spread([1e6 * one[name] for one in some], digits=1) for name in names]

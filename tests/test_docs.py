@@ -22,11 +22,11 @@ from headway.cli.app import VERBS, app
 from headway.data.options import DataOptions
 from headway.errors import RecipeError
 from headway.importing import load_class
-from headway.inference import encode_table
 from headway.preparation import read_tables
 from headway.recipe import TASKS, Recipe, answering_options, parse_overrides, reading_options
 from headway.tasks.base import Limits, Task
 from headway.tasks.summarization import Summarization
+from headway.tokenising import encode_table
 from headway.train import train
 from headway.yaml_text import parse_yaml
 

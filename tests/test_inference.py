@@ -10,11 +10,12 @@ import torch
 
 from headway.data.table import Table
 from headway.errors import DataError, StoppedError
-from headway.inference import ROWS_AT_ONCE, ROWS_PER_CHUNK, Exact, Inference, LossMean, encode_table
+from headway.inference import ROWS_AT_ONCE, ROWS_PER_CHUNK, Exact, Inference, LossMean
 from headway.models.losses import CrossEntropy
 from headway.predictor import Predictor
 from headway.tasks.base import Limits
 from headway.tasks.text_classification import TextClassification
+from headway.tokenising import encode_table
 from headway.types import Features, Prediction, Row
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headway.data.token_cache import cache_folder, open_or_build
+from headway.data.token_cache import cache_folder, open_or_build, record_batches
 from headway.errors import DataError, RecipeError, StoppedError
 from headway.importing import Choice
 from headway.metrics.own import Metric
@@ -161,7 +161,7 @@ def test_tokens_are_counted_over_rows_and_windows(tmp_path: Path) -> None:
     features = [
         Features({"input_ids": [1] * length}, {}, {"tokens_lost": lost}, row=row) for row, length, lost in given
     ]
-    cache = open_or_build("x", "k", features, folder=tmp_path)
+    cache = open_or_build("x", "k", record_batches(features), folder=tmp_path)
     assert token_statistics(cache, 3, 8) == {
         "rows": 3,
         "tokens": 122,
@@ -170,7 +170,7 @@ def test_tokens_are_counted_over_rows_and_windows(tmp_path: Path) -> None:
         "max_length": 8,
         "length_quantiles": {"50": 10, "90": 108, "99": 108, "100": 108},
     }
-    empty = open_or_build("y", "k", [], folder=tmp_path)
+    empty = open_or_build("y", "k", record_batches([]), folder=tmp_path)
     assert token_statistics(empty, 0, 8)["length_quantiles"] == {"50": 0, "90": 0, "99": 0, "100": 0}
     assert np.issubdtype(cache.lengths.dtype, np.integer)
 

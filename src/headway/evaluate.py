@@ -12,10 +12,11 @@ from typing import Any
 from headway.data.table import Table
 from headway.errors import DataError
 from headway.files import write_json, write_text
-from headway.inference import Inference, LossMean, encode_table
+from headway.inference import Inference, LossMean
 from headway.metrics.intervals import bootstrap
 from headway.predictor import Predictor
 from headway.tasks.base import Task
+from headway.tokenising import encode_table
 from headway.types import Criterion, Features, Prediction
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,6 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from headway.data.batching import sorted_batches
-from headway.data.table import Table
-from headway.errors import DataError
 from headway.models.blocked import sorted_weights
 from headway.models.precision import in_float32
 from headway.tasks.base import Limits, Task
@@ -27,7 +25,6 @@ ROWS_PER_CHUNK = 2048
 GENERATED_ROWS_PER_CHUNK = 256
 """Of a task that generates: each row takes long, and whoever waits wants to see the first ones."""
 TOKENS_PER_CHUNK = 1_000_000
-SHOWN_ERRORS = 20
 
 SECURITY = 2.0
 """Float32 is asked again where an answer's lead is less than so many times what rounding was seen to move."""
@@ -35,32 +32,6 @@ UNKNOWN_MARGIN = 0.05
 """The least margin until `ROWS_AT_ONCE` were computed twice; most models move less."""
 ROWS_AT_ONCE = 32
 """That are asked about again before the margin is set anew."""
-
-
-def encode_table(
-    table: Table,
-    task: Task,
-    tokenizer: PreTrainedTokenizerBase,
-    limits: Limits,
-    stop_check: Callable[[], None] = lambda: None,
-) -> Iterator[Features]:
-    """Return the features of all rows, each with the number of its row.
-
-    Raises:
-        DataError: after the last row, if rows do not fit the task; the first twenty are named with their places.
-    """
-    problems = []
-    for number, row in enumerate(table):
-        stop_check()
-        try:
-            for features in task.encode(row, tokenizer, limits):
-                yield replace(features, row=number)
-        except DataError as error:
-            problems.append(f"{table.where(number)}: {table.in_file_terms(str(error))}")
-    if problems:
-        more = [f"... and {len(problems) - SHOWN_ERRORS} more"] if len(problems) > SHOWN_ERRORS else []
-        lines = [f"{len(problems)} of {len(table)} rows do not fit the task:", *problems[:SHOWN_ERRORS], *more]
-        raise DataError("\n  ".join(lines))
 
 
 @dataclass(slots=True)

@@ -22,7 +22,6 @@ from headway.data.table import Table
 from headway.data.token_cache import TokenCache, open_or_build
 from headway.errors import DataError, ModelError, RecipeError
 from headway.importing import Choice
-from headway.inference import encode_table
 from headway.models.backbone import Backbone
 from headway.models.estimators import is_estimator
 from headway.models.losses import build_loss
@@ -31,6 +30,7 @@ from headway.models.safe_loading import sha256_of_tokenizer
 from headway.models.windows import WindowedModel
 from headway.recipe import OF_EACH_TASK, Recipe
 from headway.tasks.base import Limits, Task
+from headway.tokenising import encode_in_batches
 from headway.training.contrastive import check_contrastive
 from headway.training.estimators import check_estimator
 from headway.training.loaders import BatchStream, TaskBatches
@@ -156,7 +156,7 @@ def features_of(
         limits=limits.model_dump_json(),
     )
     name = f"{Path(table.name).name}-{len(table)}rows-{limits.max_length}tokens"
-    return open_or_build(name, key, encode_table(table, task, tokenizer, limits, stop_check))
+    return open_or_build(name, key, encode_in_batches(table, task, tokenizer, limits, stop_check))
 
 
 def build_model(recipe: Recipe, prepared: Prepared, backbone: Backbone) -> nn.Module:

@@ -17,7 +17,7 @@ import torch
 from headway.data.table import Table
 from headway.errors import DataError
 from headway.importing import Choice, load_class
-from headway.inference import Inference, LossMean, encode_table
+from headway.inference import Inference, LossMean
 from headway.metrics.own import Metric
 from headway.models.backbone import Backbone, load_backbone
 from headway.models.losses import build_loss
@@ -25,6 +25,7 @@ from headway.models.options import KINDS, ModelOptions
 from headway.models.precision import to_bfloat16
 from headway.recipe import TASKS
 from headway.tasks.base import Limits, Task
+from headway.tokenising import encode_table
 from headway.types import Batch, Prediction, Row
 
 CASES: dict[str, dict[str, tuple[dict[str, Any], list[Row]]]] = {

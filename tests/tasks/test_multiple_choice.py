@@ -16,7 +16,6 @@ from headway.data.options import DataOptions
 from headway.data.table import Table
 from headway.errors import DataError
 from headway.importing import Choice
-from headway.inference import encode_table
 from headway.models.backbone import load_backbone
 from headway.models.losses import build_loss
 from headway.models.options import ModelOptions
@@ -24,6 +23,7 @@ from headway.predictor import Predictor
 from headway.recipe import Recipe
 from headway.tasks.base import Limits
 from headway.tasks.multiple_choice import ABSENT, MultipleChoice
+from headway.tokenising import encode_table
 from headway.train import train
 from headway.types import Batch, Features, Prediction, Row
 

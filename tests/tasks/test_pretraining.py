@@ -12,13 +12,14 @@ import torch
 
 from headway.data.table import Table
 from headway.errors import DataError, RecipeError
-from headway.inference import Inference, encode_table
+from headway.inference import Inference
 from headway.models.backbone import Backbone, load_backbone
 from headway.models.losses import CrossEntropy
 from headway.models.options import ModelOptions
 from headway.recipe import Recipe
 from headway.tasks.base import Limits
 from headway.tasks.pretraining import Pretraining
+from headway.tokenising import encode_table
 from headway.types import Features, Prediction, Row
 
 TEXTS = [

@@ -13,12 +13,13 @@ from transformers import AutoTokenizer
 from headway.data.answers import read_answers
 from headway.data.table import Table
 from headway.errors import DataError, RecipeError
-from headway.inference import Inference, encode_table
+from headway.inference import Inference
 from headway.models.backbone import load_backbone
 from headway.models.losses import CrossEntropy
 from headway.models.options import ModelOptions
 from headway.tasks.base import Limits
 from headway.tasks.question_answering import QuestionAnswering
+from headway.tokenising import encode_table
 from headway.types import Batch, Features, Prediction, Row
 
 FACTS = [

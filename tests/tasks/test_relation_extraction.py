@@ -11,12 +11,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from headway.data.table import Table
 from headway.errors import DataError, RecipeError
-from headway.inference import encode_table
 from headway.models.backbone import load_backbone
 from headway.models.options import ModelOptions
 from headway.recipe import Recipe
 from headway.tasks.base import Limits
 from headway.tasks.relation_extraction import RelationExtraction
+from headway.tokenising import encode_table
 from headway.train import train
 from headway.types import Row
 

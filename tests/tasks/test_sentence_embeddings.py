@@ -16,7 +16,7 @@ from headway.data.table import Table
 from headway.errors import DataError, RecipeError
 from headway.evaluate import evaluate
 from headway.importing import Choice
-from headway.inference import Inference, encode_table
+from headway.inference import Inference
 from headway.models.backbone import load_backbone
 from headway.models.losses import build_loss
 from headway.models.options import ModelOptions
@@ -25,6 +25,7 @@ from headway.preparation import check_recipe
 from headway.recipe import Recipe
 from headway.tasks.base import Limits
 from headway.tasks.sentence_embeddings import SentenceEmbeddings
+from headway.tokenising import encode_table
 from headway.train import train
 from headway.types import Batch, Features, Prediction, Row
 

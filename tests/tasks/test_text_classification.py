@@ -10,10 +10,10 @@ from transformers import AutoTokenizer
 
 from headway.data.table import Table
 from headway.errors import DataError, RecipeError
-from headway.inference import encode_table
 from headway.recipe import Recipe
 from headway.tasks.base import Limits
 from headway.tasks.text_classification import TextClassification
+from headway.tokenising import encode_table
 from headway.types import Batch, Prediction, Row
 
 TEXTS = [

@@ -14,11 +14,11 @@ from transformers import AutoTokenizer
 
 from headway.data.table import Table
 from headway.errors import DataError, RecipeError
-from headway.inference import encode_table
 from headway.models.losses import CrossEntropy
 from headway.recipe import Recipe
 from headway.tasks.base import Limits
 from headway.tasks.token_classification import TokenClassification
+from headway.tokenising import encode_table
 from headway.types import Features, Prediction, Row
 
 SENTENCES = [

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 from tests.tasks.test_contract import CASES, build
 
-from headway.data.token_cache import TokenCache, open_or_build
-from headway.inference import Inference, encode_table
+from headway.data.token_cache import TokenCache, open_or_build, record_batches
+from headway.inference import Inference
 from headway.models.backbone import load_backbone
 from headway.models.heads import OF_TOKENS, POOLED, HeadedModel
 from headway.models.options import ModelOptions
@@ -24,6 +24,7 @@ from headway.recipe import Recipe
 from headway.tasks.base import Limits
 from headway.tasks.summarization import Summarization
 from headway.tasks.text_classification import TextClassification
+from headway.tokenising import encode_table
 from headway.train import train
 from headway.training import frozen
 from headway.training.frozen import encode_once, frozen_part
@@ -33,7 +34,7 @@ KINDS = [pytest.param((name, kind), id=f"{name}: {kind}") for name, kinds in CAS
 
 def cached(inference: Inference, table: Any, folder: Path) -> TokenCache:
     features = encode_table(table, inference.task, inference.tokenizer, inference.limits)
-    return open_or_build("rows", "key", features, folder=folder)
+    return open_or_build("rows", "key", record_batches(features), folder=folder)
 
 
 @pytest.fixture(autouse=True)

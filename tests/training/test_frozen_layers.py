@@ -16,12 +16,13 @@ from tests.tasks.test_contract import CASES, build
 from tests.training.rewinding import rewound, saved_steps
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from headway.data.token_cache import open_or_build
+from headway.data.token_cache import open_or_build, record_batches
 from headway.errors import RecipeError
-from headway.inference import LossMean, encode_table
+from headway.inference import LossMean
 from headway.models.backbone import load_backbone
 from headway.models.options import ModelOptions
 from headway.recipe import Recipe
+from headway.tokenising import encode_table
 from headway.train import train
 from headway.training import checkpoint as checkpoints
 from headway.training import frozen
@@ -56,7 +57,7 @@ def test_every_task_predicts_and_loses_the_same_from_above(
     options = ModelOptions(model_name_or_path=str(tiny_bert), freeze=1, cache_frozen=True)
     made = build(*case, load_backbone(options))
     features = encode_table(made.table, made.task, made.inference.tokenizer, made.inference.limits)
-    cached = open_or_build("rows", "key", features, folder=tmp_path)
+    cached = open_or_build("rows", "key", record_batches(features), folder=tmp_path)
     found = encode_once(
         {"train": cached}, made.inference, weights="w", bf16=False, stop_check=lambda: None, num_frozen=1
     )["train"]

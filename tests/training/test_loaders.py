@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from headway.data.token_cache import TokenCache, open_or_build
+from headway.data.token_cache import TokenCache, open_or_build, record_batches
 from headway.tasks.text_classification import TextClassification
 from headway.training.loaders import BatchStream, TaskBatches, shares
 from headway.training.options import OptimizationOptions, TrainingOptions
@@ -35,7 +35,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> TokenCache:
         Features({"input_ids": [2, *[9] * (n % 7), 3]}, {"labels": n % 2}, {"tokens_lost": 0}, row=n)
         for n in range(NUM_ROWS)
     ]
-    return open_or_build("rows", "k", rows, folder=tmp_path_factory.mktemp("cache"))
+    return open_or_build("rows", "k", record_batches(rows), folder=tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from headway.data.table import Table
-from headway.data.token_cache import open_or_build
+from headway.data.token_cache import open_or_build, record_batches
 from headway.errors import ModelError, NonFiniteError
-from headway.inference import encode_table
 from headway.models.backbone import load_backbone
 from headway.models.losses import CrossEntropy
 from headway.models.options import ModelOptions
 from headway.tasks.base import Limits
 from headway.tasks.text_classification import TextClassification
+from headway.tokenising import encode_table
 from headway.training.loaders import BatchStream, TaskBatches
 from headway.training.module import Learner, TrainingModule, seed_from
 from headway.training.options import OptimizationOptions, TrainingOptions
@@ -35,7 +35,7 @@ def build(
     table = Table.from_rows([{"text": f"film {n}", "label": "ab"[n % 2]} for n in range(8)])
     task = TextClassification().resolve(table)
     features = open_or_build(
-        "x", "k", encode_table(table, task, backbone.tokenizer, Limits()), folder=tmp_path / "tokens"
+        "x", "k", record_batches(encode_table(table, task, backbone.tokenizer, Limits())), folder=tmp_path / "tokens"
     )
     optimization = OptimizationOptions.model_validate(options)
     training = TrainingOptions(per_device_train_batch_size=4)

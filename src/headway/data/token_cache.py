@@ -111,26 +111,26 @@ class TokenCache(Sequence[Features]):
         return self._rows
 
 
-def open_or_build(name: str, key: str, build: Iterable[Features], *, folder: Path | None = None) -> TokenCache:
+def open_or_build(name: str, key: str, build: Iterable[pa.RecordBatch], *, folder: Path | None = None) -> TokenCache:
     """Return the cached features for ``key``, building them from ``build`` where they are missing or damaged.
 
     Args:
         name: words for the file name (table, rows, tokenizer, length).
         key: from `headway.data.cache_files.cache_key`.
-        build: the features; consumed only if the cache does not hold them.
+        build: the features as `record_batches`; consumed only if the cache does not hold them.
         folder: where the file lies; empty takes `tokens` in the folder of all caches.
 
     Raises:
         RunError: the folder cannot be written, or belongs to another user.
     """
-    path = cached_file(folder or cache_folder() / "tokens", name, key, ".arrow", functools.partial(_write, build=build))
+    write = functools.partial(_write, batches=iter(build))
+    path = cached_file(folder or cache_folder() / "tokens", name, key, ".arrow", write)
     return TokenCache(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), path.stem)
 
 
-def _write(file: IO[bytes], build: Iterable[Features]) -> None:
+def _write(file: IO[bytes], batches: Iterator[pa.RecordBatch]) -> None:
     numbers = {name: pa.int64() for name in ("row", "length", *COUNTS)}
     schema = pa.schema({**numbers, "pieces": pa.list_(pa.int32())})
-    batches = _record_batches(build)
     first = next(batches, None)
     if first is not None:
         schema = first.schema
@@ -139,7 +139,8 @@ def _write(file: IO[bytes], build: Iterable[Features]) -> None:
             writer.write_batch(batch.cast(schema))
 
 
-def _record_batches(build: Iterable[Features]) -> Iterator[pa.RecordBatch]:
+def record_batches(build: Iterable[Features]) -> Iterator[pa.RecordBatch]:
+    """Return features in the form of `open_or_build`, some thousands at a time."""
     chunk: list[dict[str, Any]] = []
     tokens = 0
     for features in build:
