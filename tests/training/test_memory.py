@@ -35,6 +35,26 @@ def test_memory_is_not_asked_for_again() -> None:
     assert faults["keep"] < faults["free"] / 2
 
 
+GAPS = """
+import psutil
+from headway.training.memory import give_back_memory, keep_freed_memory
+keep_freed_memory()
+blocks = [bytearray(100_000) for _ in range(1000)]
+# What is freed lies between what is held.
+held = blocks[::10]
+del blocks
+before = psutil.Process().memory_info().rss
+give_back_memory()
+print(before - psutil.Process().memory_info().rss)
+"""
+
+
+@pytest.mark.skipif(not IS_GNU, reason="another C library keeps memory in its own way")
+def test_memory_between_what_is_held_is_given_back() -> None:
+    found = subprocess.run([sys.executable, "-c", GAPS], capture_output=True, check=True)
+    assert int(found.stdout) > 50_000_000
+
+
 # What is held at the end: a process inherits its parent's peak.
 PRODUCTS = """
 import psutil, sys, torch

@@ -29,12 +29,19 @@ from headway.models.blocked import sorted_weights
 from headway.models.entrance import body_of, without_top
 from headway.models.heads import OF_TOKENS, HeadedModel
 from headway.models.windows import TOKENS_PER_SLICE, WindowedModel
+from headway.training.memory import give_back_memory
 from headway.types import Features
 
 logger = logging.getLogger(__name__)
 
 TOKENS_PER_CHUNK = 131_072
 """Tokens of the features that are sorted by length and encoded together, before their vectors are written in order."""
+
+BATCHES_PER_RETURN = 8
+"""After so many the memory between what is held goes back to the system."""
+
+WORTH_SORTING = 16_384
+"""Tokens of a split for which weights are sorted (`headway.models.blocked`): a copy of them in memory."""
 
 
 def frozen_part(model: nn.Module) -> HeadedModel | None:
@@ -107,8 +114,8 @@ def encode_once(
     for name, some in features.items():
         if name in missing and not has_room:
             continue
-        # Autocast, which bfloat16 goes through, takes plain weights.
-        is_sorted = inference.sort_weights and not is_low[name]
+        # Autocast, which bfloat16 goes through, takes plain weights, and of little text the copies are not worth it.
+        is_sorted = inference.sort_weights and not is_low[name] and int(some.lengths.sum()) > WORTH_SORTING
         with sorted_weights(inference.model) if is_sorted else contextlib.nullcontext():
             vectors = open_or_encode(
                 some.name,
@@ -168,12 +175,17 @@ def _encode(
     """Return arrays (vectors, width) in the order of the features."""
     logger.info("What is frozen does not change: %s features are encoded once.", f"{len(features):,}")
     inference.model.eval()
+    # On a processor half a batch takes half of the time, and autocast needs more memory than prediction.
+    size = inference.batch_size if device.type != "cpu" else max(1, inference.batch_size // 2)
     ends = np.flatnonzero(np.diff(features.lengths.cumsum() // TOKENS_PER_CHUNK)) + 1
     for start, end in itertools.pairwise([0, *ends.tolist(), len(features)]):
         chunk: Sequence[Features] = features[start:end]
         encoded: dict[int, NDArray[Any]] = {}
-        for numbers in sorted_batches([one.length for one in chunk], batch_size=inference.batch_size):
+        batches = sorted_batches([one.length for one in chunk], batch_size=size)
+        for count, numbers in enumerate(batches):
             stop_check()
+            if count % BATCHES_PER_RETURN == 0:
+                give_back_memory()
             some = [chunk[number] for number in numbers]
             batch = inference.task.collate(some, inference.tokenizer).to(device)
             inputs = {name: one.flatten(0, -2) for name, one in batch.inputs.items() if name != "num_windows"}
@@ -187,6 +199,7 @@ def _encode(
                     sizes = one.pieces or (one.length,)
                     pieces = [piece[:size] for piece, size in zip(pieces, sizes, strict=True)]
                 encoded[number] = np.concatenate(pieces) if source.of_tokens else np.stack(pieces)
+        give_back_memory()
         yield np.concatenate([encoded[number] for number in range(len(chunk))])
 
 
