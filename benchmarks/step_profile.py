@@ -51,12 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.data is None or not options.data.is_dir():
         parser.error("--data: name the folder of the data sets, or set HEADWAY_TEST_DATA.")
+    failed = []
     for name in options.sets:
-        print("\n".join(["", f"## {name}: milliseconds of a step", "", *_measured(name, options)]), flush=True)
-    return 0
+        found = _measured(name, options)
+        print("\n".join(["", f"## {name}: milliseconds of a step", "", *table(found)]), flush=True)
+        failed += [f"{name}, {variant}" for variant in options.variants if variant not in found]
+    for name in failed:
+        print(f"FAILED: {name}", file=sys.stderr)
+    return 1 if failed else 0
 
 
-def _measured(name: str, options: argparse.Namespace) -> list[str]:
+def _measured(name: str, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Return the profile of each variant that could be measured."""
     found = {}
     with tempfile.TemporaryDirectory(prefix="headway-benchmark-") as temporary:
         job: dict[str, Any] = {
@@ -65,10 +71,12 @@ def _measured(name: str, options: argparse.Namespace) -> list[str]:
             "max_evaluation_rows": 20, "seed": 0,
         }  # fmt: skip
         if run_process(job | {"kind": "prepare"}, Path(temporary), Path(__file__)) is None:
-            return ["FAILED: prepare"]
+            return {}
         for variant in options.variants:
-            found[variant] = run_process(job | {"kind": variant}, Path(temporary), Path(__file__))
-    return table({variant: one["profile"] for variant, one in found.items() if one is not None})
+            one = run_process(job | {"kind": variant}, Path(temporary), Path(__file__))
+            if one is not None:
+                found[variant] = one["profile"]
+    return found
 
 
 def table(profiles: dict[str, dict[str, float]]) -> list[str]:

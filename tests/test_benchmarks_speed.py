@@ -96,7 +96,7 @@ def test_prediction_takes_one_model_for_both_sets(asked: list[Any], tmp_path: Pa
     (tmp_path / "out/prediction-sst2/run").mkdir(parents=True)
     speed.main(arguments(tmp_path, "--parts", "prediction", "--rows", "imdb_texts=7", "--seeds", "0,1"))
     first, second = (dict(zip(words[1::2], words[2::2], strict=True)) for words in asked)
-    assert (first["--sets"], first["--max_rows"], first["--repeats"]) == ("sst2", "400", "2")
+    assert (first["--sets"], first["--max_rows"], first["--repeats"]) == ("sst2", "1821", "2")
     assert "--run" not in first
     assert (second["--max_rows"], second["--run"]) == ("7", str(tmp_path / "out/prediction-sst2/run"))
 

@@ -47,14 +47,18 @@ def test_every_variant_has_a_column(
     def run_process(job: dict[str, Any], folder: Path, script: Path) -> dict[str, Any] | None:
         if job["kind"] == "trainer":
             return None
+        if job["kind"] == "prepare":
+            return {}
         json.dumps(job)  # it goes to another process
         assert (script.stem, job["max_steps"]) == ("step_profile", step_profile.WARM_UP + step_profile.STEPS)
         return {"profile": {"linear layers": 4.0, step_profile.REST: 1.25}}
 
     monkeypatch.setattr(step_profile, "run_process", run_process)
     command = ["--data", str(tmp_path), "--sets", "sst2,imdb", "--variants", "trainer,trainer-tuned,headway"]
-    assert step_profile.main(command) == 0
-    lines = capsys.readouterr().out.splitlines()
+    assert step_profile.main(command) == 1
+    said = capsys.readouterr()
+    assert said.err.splitlines() == ["FAILED: sst2, trainer", "FAILED: imdb, trainer"]
+    lines = said.out.splitlines()
     assert sum(line.startswith("## ") for line in lines) == 2
     assert [one.strip() for one in lines[3].split("|")[1:-1]] == ["", "trainer-tuned", "headway"]
     assert [one.strip() for one in lines[-1].split("|")[1:-1]] == ["a step", "5.2", "5.2"]
