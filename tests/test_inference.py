@@ -246,3 +246,18 @@ def test_what_rounding_moves_is_remembered_from_chunk_to_chunk(inference: Infere
     # A logit moved by 0.5 moves the probabilities of two even labels by an eighth each.
     assert 0.15 < exact.moved < 0.26
     assert exact.margin == 2 * exact.moved
+
+
+def test_a_stream_says_what_it_did_not_read(inference: Inference, caplog: pytest.LogCaptureFixture) -> None:
+    asked = [{"text": "a good book"}, {"text": "good " * 100}, {"text": "  "}, {"text": "bad " * 70}]
+    with caplog.at_level("WARNING", logger="headway"):
+        list(inference.stream(asked[:1]))
+        assert not caplog.messages
+        list(inference.stream(asked))
+    max_length = inference.limits.max_length
+    lost = 100 + 70 + 4 - 2 * max_length  # two special tokens a text
+    assert caplog.messages == [
+        f"Of 4 rows 2 are longer than what the model reads, up to {max_length} tokens at once: it did not see {lost} "
+        "of their tokens.",
+        "Of 4 rows 1 have an empty or blank text, and were answered all the same.",
+    ]

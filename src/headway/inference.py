@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +22,8 @@ from headway.models.precision import in_float32
 from headway.tasks.base import Limits, Task
 from headway.types import Batch, Criterion, Features, Prediction, Row
 
+logger = logging.getLogger(__name__)
+
 ROWS_PER_CHUNK = 2048
 GENERATED_ROWS_PER_CHUNK = 256
 """Of a task that generates: each row takes long, and whoever waits wants to see the first ones."""
@@ -30,7 +33,7 @@ SECURITY = 2.0
 """Float32 is asked again where an answer's lead is less than so many times what rounding was seen to move."""
 UNKNOWN_MARGIN = 0.05
 """The least margin until `ROWS_AT_ONCE` were computed twice; most models move less."""
-ROWS_AT_ONCE = 32
+ROWS_AT_ONCE = 16
 """That are asked about again before the margin is set anew."""
 
 
@@ -104,13 +107,19 @@ class Inference:
                 yield replace(features, row=number)
 
     def stream(self, rows: Iterable[Row]) -> Iterator[Prediction]:
-        """Return the prediction of each row, in the order of the rows, holding a bounded number of them."""
+        """Return the prediction of each row, in the order of the rows, holding a bounded number of them.
+
+        At the end the log says how many rows were cut, and how many have a text without any letter.
+        """
         chunk: list[Row] = []
         features: list[Features] = []
         tokens = 0
+        seen = _Seen(self)
         most = GENERATED_ROWS_PER_CHUNK if self.task.generates else ROWS_PER_CHUNK
         for row in rows:
-            for one in self.task.encode(row, self.tokenizer, self.limits):
+            encoded = self.task.encode(row, self.tokenizer, self.limits)
+            seen.add(row, encoded)
+            for one in encoded:
                 features.append(replace(one, row=len(chunk)))
                 tokens += one.length
             chunk.append(row)
@@ -119,6 +128,7 @@ class Inference:
                 chunk, features, tokens = [], [], 0
         if chunk:
             yield from self._predict(features, chunk, loss=None, is_split=False)
+        seen.say()
 
     def predict(
         self, features: Sequence[Features], rows: Sequence[Row], *, loss: LossMean | None = None
@@ -202,3 +212,34 @@ class Inference:
             # A generator for each row would cost more than the rest of what is done to it here.
             return features
         return self.task.refresh(features, self.tokenizer, np.random.default_rng([0, 0, number]))
+
+
+class _Seen:
+    """What whoever reads the predictions of a stream should know of its rows."""
+
+    def __init__(self, inference: Inference) -> None:
+        self._max_length = inference.limits.max_length
+        self._columns = [one.name for one in inference.task.columns if one.required and one.kind in ("text", "passage")]
+        self._rows = self._cut = self._lost = self._blank = 0
+
+    def add(self, row: Row, features: Sequence[Features]) -> None:
+        """Count a row, and what of it the model does not see."""
+        lost = sum(one.extra.get("tokens_lost", 0) for one in features)
+        self._rows += 1
+        self._cut += lost > 0
+        self._lost += lost
+        self._blank += any(isinstance(text := row.get(name), str) and not text.strip() for name in self._columns)
+
+    def say(self) -> None:
+        """Log what was counted."""
+        if self._cut:
+            logger.warning(
+                "Of %s rows %s are longer than what the model reads, up to %s tokens at once: it did not see %s of "
+                "their tokens.",
+                *(f"{number:,}" for number in (self._rows, self._cut, self._max_length, self._lost)),
+            )
+        if self._blank:
+            logger.warning(
+                "Of %s rows %s have an empty or blank text, and were answered all the same.",
+                *(f"{number:,}" for number in (self._rows, self._blank)),
+            )

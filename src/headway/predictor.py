@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ from headway.recipe import TASKS, answering_options, reading_options
 from headway.run_dir import model_folder
 from headway.tasks.base import Limits, Task
 from headway.types import Prediction, Row
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +124,16 @@ class Predictor:
 
     def predict(self, row: str | Row) -> Prediction:
         """Return the prediction of one row: a mapping with the task's columns, or the text where it reads one."""
-        return next(self.stream([row]))
+        (prediction,) = self.stream([row])
+        return prediction
 
     def read(self, data: str, reading: Mapping[str, Any] | None = None, *, need_gold: bool = False) -> Table:
         """Return the rows of a file, read as the run's own data were, but for the dotted options in ``reading``."""
         options = reading_options(self.data, reading or {})
-        return Table.read(data, options=options, columns=self.task.columns, need_gold=need_gold)
+        table = Table.read(data, options=options, columns=self.task.columns, need_gold=need_gold)
+        for warning in table.warnings:
+            logger.warning(warning)
+        return table
 
     def pairs(self, rows: Iterable[str | Row]) -> Iterator[tuple[Row, Prediction]]:
         """Return each row beside its prediction, in the order of the rows, holding a bounded number of them."""

@@ -83,6 +83,19 @@ def test_a_person_reads_four_digits(value: Any, shown: str) -> None:
     assert _lines({"value": value}) == shown
 
 
+def test_what_was_not_read_is_said(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "new.csv").write_text("text\ngood book\n" + "bad " * 100 + '\n""\n')
+    assert run(["predict", str(finished_run), "--data", str(tmp_path / "new.csv")]) == 0
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 3
+    assert "Of 3 rows 1 are longer than what the model reads" in said.err
+    assert "Of 3 rows 1 have an empty or blank text" in said.err
+    assert run(["predict", str(finished_run), "--text", "bad " * 100]) == 0
+    assert "Of 1 rows 1 are longer than what the model reads" in capsys.readouterr().err
+    assert run(["predict", str(finished_run), "--text", "a good book"]) == 0
+    assert not capsys.readouterr().err
+
+
 def test_exactly_one_source_is_asked_for(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["predict", str(finished_run)]) == 2
     assert "exactly one of --text" in capsys.readouterr().err

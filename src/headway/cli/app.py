@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; a user's mistake gives one message and never a traceback."""
     tokens = [_underscored(token) for token in arguments]
-    # One process with a fast tokenizer needs no fork, and a fork after its threads started could hang.
+    # A process may be copied to tokenise, and threads of a tokenizer would not be copied with it.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         with _log_to_standard_error():

@@ -40,9 +40,6 @@ TOKENS_PER_CHUNK = 131_072
 BATCHES_PER_RETURN = 8
 """After so many the memory between what is held goes back to the system."""
 
-WORTH_SORTING = 16_384
-"""Tokens of a split for which weights are sorted (`headway.models.blocked`): a copy of them in memory."""
-
 
 def frozen_part(model: nn.Module) -> HeadedModel | None:
     """Return the part of a model with a frozen backbone whose vectors never change, or nothing if there is none."""
@@ -114,8 +111,8 @@ def encode_once(
     for name, some in features.items():
         if name in missing and not has_room:
             continue
-        # Autocast, which bfloat16 goes through, takes plain weights, and of little text the copies are not worth it.
-        is_sorted = inference.sort_weights and not is_low[name] and int(some.lengths.sum()) > WORTH_SORTING
+        # Autocast, which bfloat16 goes through, takes plain weights.
+        is_sorted = inference.sort_weights and not is_low[name]
         with sorted_weights(inference.model) if is_sorted else contextlib.nullcontext():
             vectors = open_or_encode(
                 some.name,
