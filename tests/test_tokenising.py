@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from headway import tokenising
 from headway.data.table import Table
 from headway.data.token_cache import open_or_build
-from headway.errors import DataError, RunError, StoppedError
+from headway.errors import DataError, ModelError, RunError, StoppedError
 from headway.predictor import Predictor
 from headway.tasks.base import Limits
 from headway.tasks.text_classification import TextClassification
@@ -61,7 +63,13 @@ class Elsewhere(TextClassification):
 
     def encode(self, row: Row, tokenizer: Any, limits: Limits) -> list[Features]:
         if os.getpid() != FIRST and "13" in row["text"]:
-            os.kill(os.getpid(), signal.SIGKILL)
+            match self.labels[0]:
+                case "killed":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "refused":
+                    raise ModelError("no such model")
+                case "faulty":
+                    raise RuntimeError("a fault of ours")
         return super().encode(row, tokenizer, limits)
 
 
@@ -120,12 +128,38 @@ def test_bad_rows_are_named_whoever_found_them(
 def test_a_process_that_is_killed_is_said(
     tokenizer: PreTrainedTokenizerBase, processes: list[int], tmp_path: Path
 ) -> None:
-    task = Elsewhere(labels=("bad", "good"), problem_type="single_label_classification")
+    task = Elsewhere(labels=("killed", "good"), problem_type="single_label_classification")
     with pytest.raises(RunError, match=r"A process that tokenised rows ended before its time: .*OMP_NUM_THREADS=1"):
         cached(table(50), tokenizer, tmp_path, task=task)
     assert not list(tmp_path.iterdir())
     assert not multiprocessing.active_children()
     assert PARALLELISM not in os.environ
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes cannot be copied here")
+@pytest.mark.parametrize(
+    ("how", "error", "message"),
+    [("refused", ModelError, r"^no such model$"), ("faulty", RuntimeError, r"a fault of ours")],
+)
+def test_an_error_elsewhere_stays_what_it_is(
+    how: str,
+    error: type[Exception],
+    message: str,
+    tokenizer: PreTrainedTokenizerBase,
+    processes: list[int],
+    tmp_path: Path,
+) -> None:
+    task = Elsewhere(labels=(how, "good"), problem_type="single_label_classification")
+    found = None
+    try:
+        cached(table(50), tokenizer, tmp_path, task=task)
+    except Exception as raised:  # not pytest.raises: its traceback would hold what it came from, and so the processes
+        found = type(raised), str(raised)
+    assert found is not None
+    assert found[0] is error
+    assert re.search(message, found[1])
+    gc.collect()
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes cannot be copied here")

@@ -109,7 +109,7 @@ class Inference:
     def stream(self, rows: Iterable[Row]) -> Iterator[Prediction]:
         """Return the prediction of each row, in the order of the rows, holding a bounded number of them.
 
-        At the end the log says how many rows were cut, and how many have a text without any letter.
+        At the end the log says how many rows were cut, and how many texts are empty or blank.
         """
         chunk: list[Row] = []
         features: list[Features] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import signal
@@ -18,11 +17,9 @@ from transformers import PreTrainedTokenizerBase
 
 from headway.data.table import Table
 from headway.data.token_cache import ROWS_PER_CHUNK, record_batches
-from headway.errors import DataError, RunError
+from headway.errors import DataError, HeadwayError, RunError
 from headway.tasks.base import Limits, Task
 from headway.types import Features
-
-logger = logging.getLogger(__name__)
 
 SHOWN_ERRORS = 20
 PARALLELISM = "TOKENIZERS_PARALLELISM"
@@ -78,12 +75,16 @@ def encode_in_batches(
     # tokenizers warns of a copied process otherwise, and none of them has texts enough at once to share them out.
     os.environ[PARALLELISM] = given or "false"
     try:
-        for batches, some in loader:
+        for batches, some, error in loader:
             stop_check()
+            if error is not None:
+                raise error
             problems += some
             yield from batches
     except RuntimeError as error:
         stop_check()
+        if not str(error).startswith("DataLoader worker"):
+            raise
         raise RunError(
             f"A process that tokenised rows ended before its time: {error}. If memory was short, let fewer of them "
             "work with OMP_NUM_THREADS=1."
@@ -94,8 +95,12 @@ def encode_in_batches(
     _complain(problems, len(table))
 
 
+_Encoded = tuple[list[pa.RecordBatch], list[str], HeadwayError | None]
+"""What became of a chunk: its features, what is wrong with its rows, and what kept it from being read to its end."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Turns(Dataset[tuple[list[pa.RecordBatch], list[str]]]):
+class _Turns(Dataset[_Encoded]):
     """The chunks of a table, each tokenised by the process whose turn it is."""
 
     table: Table
@@ -106,11 +111,15 @@ class _Turns(Dataset[tuple[list[pa.RecordBatch], list[str]]]):
     def __len__(self) -> int:
         return -(-len(self.table) // ROWS_PER_CHUNK)
 
-    def __getitem__(self, number: int) -> tuple[list[pa.RecordBatch], list[str]]:
+    def __getitem__(self, number: int) -> _Encoded:
         problems: list[str] = []
         start = number * ROWS_PER_CHUNK
         numbers = range(start, min(start + ROWS_PER_CHUNK, len(self.table)))
-        return list(record_batches(self.encode(numbers, problems))), problems
+        try:
+            return list(record_batches(self.encode(numbers, problems))), problems, None
+        except HeadwayError as error:
+            # As it is: a DataLoader would hand it on with the traceback in its message.
+            return [], problems, error
 
     def encode(
         self, numbers: range, problems: list[str], stop_check: Callable[[], None] = lambda: None

@@ -209,7 +209,7 @@ def test_bfloat16_stays_close(folder_of: Any) -> None:
 
 
 @pytest.mark.parametrize("is_masked", [False, True])
-@pytest.mark.parametrize("length", [1, 15, 16, 31, 32, 33, 41, 63, 100, 127])
+@pytest.mark.parametrize("length", [1, 15, 16, 31, 32, 33, 41, 63, 100, 127, 128, 150, 160])
 def test_no_length_of_bfloat16_attention_is_special(length: int, is_masked: bool) -> None:
     """Short rows go through float32 and incomplete ones get keys that nobody sees, in training and in prediction."""
     torch.manual_seed(length)
@@ -234,6 +234,21 @@ def test_no_length_of_bfloat16_attention_is_special(length: int, is_masked: bool
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == torch.bfloat16
         torch.testing.assert_close(one.float(), other, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("length", [100, 128, 150, 200])
+def test_a_mask_in_the_product_is_the_mask(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [torch.randn(3, 2, length, 8).bfloat16() for _ in range(3)]
+    thin = torch.arange(length) < torch.tensor([length, length - 30, 1])[:, None, None, None]
+    how = packing._How(8**-0.5, 0.0, nn.functional.dropout)
+    pads: list[Any] = []
+    pad = nn.functional.pad
+    monkeypatch.setattr("headway.models.packing.functional.pad", lambda one, by: pads.append(by) or pad(one, by))
+    with torch.inference_mode():
+        expected = packing._attend(*given, thin.expand(3, 1, length, length).contiguous(), how)
+        assert (0, 2) not in pads
+        torch.testing.assert_close(packing._attend(*given, thin, how), expected, rtol=0, atol=0)
+        assert ((0, 2) in pads) is (length >= 128)
 
 
 @pytest.mark.parametrize("bf16", [False, True])

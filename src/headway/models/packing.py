@@ -46,6 +46,10 @@ _WIDTH, _HALF_WIDTH = 32, 16
 width up to it the softmax is faster in float32, which is also what it computes in."""
 
 
+_MASK_IN_PRODUCT = 128
+"""From so many keys on a mask that is the same for all queries is added by the product, in prediction."""
+
+
 @dataclass(frozen=True, slots=True)
 class _How:
     """How the weights of attention are made."""
@@ -116,14 +120,25 @@ def _say(reason: str) -> None:
     logger.info("model.packing: padding is computed, for %s.", reason)
 
 
-def _lay_out(body: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    """Put the layout of the batch beside the inputs, where there is one: transformers hands it down to each layer."""
+def _mask_of_tokens(body: Any, named: dict[str, Any]) -> Tensor | None:
+    """Return the mask (sequences, tokens) of a batch, if attention here may do with it as it likes."""
     mask = named.get("attention_mask")
     as_object = named.get("return_dict", body.config.return_dict)
-    if not isinstance(mask, Tensor) or mask.dim() != 2 or not as_object or named.get("output_attentions"):
+    is_usual = isinstance(mask, Tensor) and mask.dim() == 2 and as_object and not named.get("output_attentions")
+    return mask if is_usual else None
+
+
+def _lay_out(body: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """Put the layout of the batch beside the inputs, or its padding: transformers hands them down to each layer.
+
+    The mask that transformers would make has a row for each query, and they are all alike.
+    """
+    mask = _mask_of_tokens(body, named)
+    if mask is None:
         return None
     layout = Layout.of(mask)
-    return None if layout is None else (arguments, {**named, "attention_mask": None, "layout": layout})
+    padding = None if layout is not None or bool(mask.all()) else mask[:, None, None].bool()
+    return arguments, {**named, "attention_mask": None, "layout": layout, "seen": padding}
 
 
 def _pack_inputs(body: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -132,17 +147,17 @@ def _pack_inputs(body: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -
         named = {"input_ids": arguments[0], **named}
     if len(arguments) > 1 or named.get("input_ids") is None or named.get("position_ids") is not None:
         return None
-    found = _lay_out(body, (), named)
-    if found is None:
+    mask = _mask_of_tokens(body, named)
+    layout = None if mask is None else Layout.of(mask)
+    if layout is None:
         return None
-    layout: Layout = found[1]["layout"]
     changed = {
         "input_ids": layout.pack(named["input_ids"][..., None])[..., 0],
         "position_ids": layout.positions(),
         # Made already: no layer needs a mask.
         "attention_mask": dict.fromkeys(set(body.config.layer_types)),
     }
-    return (), {**found[1], **changed}
+    return (), {**named, **changed, "layout": layout}
 
 
 def _pack_vectors(stack: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -178,6 +193,7 @@ def attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     layout: Layout | None = None,
+    seen: Tensor | None = None,
     sliding_window: int | None = None,
     is_causal: bool | None = None,
     **other: Any,
@@ -194,6 +210,7 @@ def attention(
         dropout: of the weights.
         scaling: of the products; None takes the inverse root of the head size.
         layout: of a packed batch.
+        seen: (batch, 1, 1, tokens), in place of ``attention_mask``.
         sliding_window: a token of a packed batch sees those that are fewer places away than this; None: all.
         is_causal: without a mask, a token sees those before it only; None: as the layer says.
         other: what transformers hands to other functions.
@@ -201,6 +218,7 @@ def attention(
     by_torch = isinstance(getattr(module, "dropout", None), nn.Dropout)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     how = _How(scale, dropout, functional.dropout if by_torch else fast_dropout)
+    attention_mask = seen if attention_mask is None else attention_mask
     if layout is None:
         causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
         if causal and attention_mask is None and query.shape[2] > 1:
@@ -275,15 +293,26 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how:
         key, value = (functional.pad(one, (0, 0, 0, surplus)) for one in (key, value))
         seen = query.new_ones(1, 1, 1, num_tokens, dtype=torch.bool) if seen is None else seen
         seen = functional.pad(seen, (0, surplus))
-    weights = torch.matmul(query * how.scale, key.transpose(2, 3))  # (batch, heads, tokens, tokens and surplus)
+    query = query * how.scale
+    is_same = seen is not None and seen.dim() == 4 and seen.shape[2] == 1 and query.shape[2] > 1
+    if seen is not None and is_same and num_tokens >= _MASK_IN_PRODUCT and not torch.is_grad_enabled():
+        # Another number in each vector, and a second one to be even, cost less than to pass over all weights.
+        query, key = functional.pad(query, (0, 2)), functional.pad(key, (0, 2))
+        query[..., -2], key[..., -2] = 1, _added(seen, query.dtype)[:, :, 0]
+        seen = None
+    weights = torch.matmul(query, key.transpose(2, 3))  # (batch, heads, tokens, tokens and surplus)
     if query.dtype == torch.bfloat16 and _HALF_WIDTH <= num_tokens < _WIDTH:
         weights = weights.float()
     if seen is not None:
-        # Not minus infinity: a row of padding that sees nothing but padding would be NaN, and so its gradients.
-        lowest = torch.finfo(weights.dtype).min
-        weights += torch.zeros(seen.shape, dtype=weights.dtype).masked_fill_(~seen, lowest)
+        weights += _added(seen, weights.dtype)
     weights = weights.softmax(-1).to(query.dtype)
     return torch.matmul(how.drop(weights, how.dropout) if how.dropout else weights, value)
+
+
+def _added(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the mask ``seen`` as what is added to the products."""
+    # Not minus infinity: a row of padding that sees nothing but padding would be NaN, and so its gradients.
+    return torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
 
 
 def _surplus(query: Tensor, num_tokens: int, seen: Tensor | None) -> int:
