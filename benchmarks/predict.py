@@ -217,12 +217,9 @@ def _predictor(job: dict[str, Any]) -> Callable[[list[str]], Labels]:
         ask = pipeline("text-classification", str(Path(job["run"]) / "model"), device="cpu")
         settings = {"batch_size": int(size), "truncation": True, "max_length": limit, "top_k": None}
         return lambda texts: [{one["label"]: one["score"] for one in some} for some in ask(texts, **settings)]
-    from headway.training.memory import keep_few_products, keep_freed_memory
+    from headway.training.memory import keep_freed_memory
 
-    if not size.endswith("1"):
-        # As the command does, which answers files.
-        keep_few_products()
-    keep_freed_memory()
+    keep_freed_memory()  # as the command does
     predictor = Predictor.load(job["run"], bf16="bf16" in size, device="cpu")
     if size.endswith("1"):
         return lambda texts: [predictor.predict(text).detail["probabilities"] for text in texts]

@@ -45,7 +45,6 @@ _WIDTH, _HALF_WIDTH = 32, 16
 """Numbers of bfloat16 in a register of AVX-512, or of float32: how many torch's softmax takes at once. From half of the
 width up to it the softmax is faster in float32, which is also what it computes in."""
 
-
 _MASK_IN_PRODUCT = 128
 """From so many keys on a mask that is the same for all queries is added by the product, in prediction."""
 
@@ -294,8 +293,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how:
         seen = query.new_ones(1, 1, 1, num_tokens, dtype=torch.bool) if seen is None else seen
         seen = functional.pad(seen, (0, surplus))
     query = query * how.scale
-    is_same = seen is not None and seen.dim() == 4 and seen.shape[2] == 1 and query.shape[2] > 1
-    if seen is not None and is_same and num_tokens >= _MASK_IN_PRODUCT and not torch.is_grad_enabled():
+    is_long = num_tokens >= _MASK_IN_PRODUCT and query.shape[2] > 1
+    if is_long and not torch.is_grad_enabled() and seen is not None and seen.dim() == 4 and seen.shape[2] == 1:
         # Another number in each vector, and a second one to be even, cost less than to pass over all weights.
         query, key = functional.pad(query, (0, 2)), functional.pad(key, (0, 2))
         query[..., -2], key[..., -2] = 1, _added(seen, query.dtype)[:, :, 0]

@@ -173,13 +173,12 @@ def _encode(
     logger.info("What is frozen does not change: %s features are encoded once.", f"{len(features):,}")
     inference.model.eval()
     # On a processor half a batch takes half of the time, and autocast needs more memory than prediction.
-    size = inference.batch_size if device.type != "cpu" else max(1, inference.batch_size // 2)
+    batch_size = inference.batch_size if device.type != "cpu" else max(1, inference.batch_size // 2)
     ends = np.flatnonzero(np.diff(features.lengths.cumsum() // TOKENS_PER_CHUNK)) + 1
     for start, end in itertools.pairwise([0, *ends.tolist(), len(features)]):
         chunk: Sequence[Features] = features[start:end]
         encoded: dict[int, NDArray[Any]] = {}
-        batches = sorted_batches([one.length for one in chunk], batch_size=size)
-        for count, numbers in enumerate(batches):
+        for count, numbers in enumerate(sorted_batches([one.length for one in chunk], batch_size=batch_size)):
             stop_check()
             if count % BATCHES_PER_RETURN == 0:
                 give_back_memory()

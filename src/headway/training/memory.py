@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 
 # Parameters of mallopt, as malloc.h of the GNU C library numbers them.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
@@ -27,14 +28,12 @@ def keep_freed_memory() -> bool:
     The activations and gradients of a step are large, so that the GNU C library asks the system for each of them and
     returns it at once; the system fills each page with zeros first. Peak memory stays what it is.
     """
-    if sys.platform != "linux":
-        return False
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt"):
+    set_option = _c_function("mallopt")
+    if set_option is None:
         return False
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _LARGEST), (_TOP_PAD, _GROWTH))
     # Another C library may have the function and do nothing.
-    return all(library.mallopt(name, value) == 1 for name, value in settings)
+    return all(set_option(name, value) == 1 for name, value in settings)
 
 
 def give_back_memory() -> None:
@@ -42,9 +41,9 @@ def give_back_memory() -> None:
 
     Batches of many sizes leave gaps that the next ones do not fit into; it takes a millisecond or two to return them.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(library, "malloc_trim"):
-        library.malloc_trim(0)  # type: ignore[union-attr]
+    trim = _c_function("malloc_trim")
+    if trim is not None:
+        trim(0)
 
 
 def keep_few_products() -> None:
@@ -55,3 +54,8 @@ def keep_few_products() -> None:
     """
     for name, number in _CAPACITIES.items():
         os.environ.setdefault(name, number)
+
+
+def _c_function(name: str) -> Callable[..., int] | None:
+    """Return a function of the C library, where it is that of a Linux which has it."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
