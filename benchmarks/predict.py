@@ -162,6 +162,12 @@ def predict(job: dict[str, Any]) -> dict[str, Any]:
     """Measure one variant: rate, processor time, and the probabilities of each text."""
     from measurement import seconds_of_others
 
+    if job["kind"] not in REFERENCES:
+        # As the command does, before the first product.
+        from headway.training.memory import keep_few_products, keep_freed_memory
+
+        keep_few_products()
+        keep_freed_memory()
     texts, facts = _texts(job)
     answer = _predictor(job)
     answer(texts[:WARM_UP])
@@ -217,9 +223,6 @@ def _predictor(job: dict[str, Any]) -> Callable[[list[str]], Labels]:
         ask = pipeline("text-classification", str(Path(job["run"]) / "model"), device="cpu")
         settings = {"batch_size": int(size), "truncation": True, "max_length": limit, "top_k": None}
         return lambda texts: [{one["label"]: one["score"] for one in some} for some in ask(texts, **settings)]
-    from headway.training.memory import keep_freed_memory
-
-    keep_freed_memory()  # as the command does
     predictor = Predictor.load(job["run"], bf16="bf16" in size, device="cpu")
     if size.endswith("1"):
         return lambda texts: [predictor.predict(text).detail["probabilities"] for text in texts]

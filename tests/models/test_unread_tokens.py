@@ -81,6 +81,45 @@ def test_the_logits_are_the_same_and_nothing_else_is_computed(
         assert [*lower, lower[0]] == tokens_computed(plain, inputs)
 
 
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize(("family", "maps"), [
+    ("bert", "encoder.layer.1.attention.self.{key,value}"), ("distilbert", "transformer.layer.1.attention.{k,v}_lin"),
+])  # fmt: skip
+def test_in_prediction_the_last_layer_forms_no_keys_and_values(
+    family: str, maps: str, packing: bool, tiny_folders: Callable[[str], Path]
+) -> None:
+    formed: list[str] = []
+    before, _, rest = maps.partition("{")
+    names, _, after = rest.partition("}")
+    for options in ({}, {"adapter": "lora"}):
+        _, model = both(tiny_folders(family), packing=packing, **options)
+        for name in names.split(","):
+            layer = body_of(model).get_submodule(before + name + after)
+            layer.register_forward_hook(lambda layer, given, output, name=name: formed.append(name))
+        for lengths in (UNEVEN, EVEN):
+            logits_of(model, inputs_of(lengths))
+        # Somebody asks for gradients, or another module than a plain map stands there.
+        assert formed == names.split(",") * 2
+        formed.clear()
+        with torch.inference_mode():
+            logits_of(model, inputs_of(UNEVEN))
+            assert formed == (names.split(",") if options else [])
+            formed.clear()
+            logits_of(model.train(), inputs_of(UNEVEN))  # whose weights of attention are dropped
+            assert formed == names.split(",")
+        formed.clear()
+
+
+def test_maps_without_a_bias(tiny_folders: Callable[[str], Path]) -> None:
+    models = both(tiny_folders("bert"))
+    for model in models:
+        for name in ("query", "key", "value"):
+            getattr(body_of(model).encoder.layer[-1].attention.self, name).bias = None
+    with torch.inference_mode():
+        plain, skipping = (logits_of(model, inputs_of(UNEVEN)) for model in models)
+    torch.testing.assert_close(skipping, plain, rtol=2e-6, atol=2e-7)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_choices(family: str, tiny_folders: Callable[[str], Path]) -> None:
     plain, skipping = both(tiny_folders(family), "multiple-choice")

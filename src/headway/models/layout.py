@@ -123,6 +123,10 @@ class Layout:
         """Return (1, sequences, width), the first token of each, from ``packed`` (1, packed tokens, width)."""
         return packed.index_select(1, self._starts)
 
+    def mask(self) -> Tensor:
+        """Return (sequences, longest), True where a token stands once padding is back."""
+        return torch.arange(self._shape[1], device=self._lengths.device) < self._lengths[:, None]
+
     def positions(self) -> Tensor:
         """Return the place of each token in its sequence, (1, packed tokens)."""
         return (self._places.padded % self._shape[1])[None]

@@ -7,8 +7,6 @@ transformers' `AttentionInterface`; heads and tasks know nothing of it, and noth
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
@@ -20,6 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from headway.models.attention import How, attend
 from headway.models.dropout import dropout as fast_dropout
 from headway.models.generation import encoder_of
 from headway.models.layout import Group, Layout
@@ -36,27 +35,6 @@ packed, too, up to where it hands on a padded batch again: a stack at its own en
 
 _NAME = "headway"
 """Of the attention function, in the configuration of a model in memory; transformers does not save it."""
-
-_LONGEST_BY_PRODUCTS = 512
-"""In bfloat16 on the processor two products and a softmax are faster than the fused kernel up to so many tokens, and
-with dropout, which that kernel does not know, in any numbers and at any length."""
-
-_WIDTH, _HALF_WIDTH = 32, 16
-"""Numbers of bfloat16 in a register of AVX-512, or of float32: how many torch's softmax takes at once. From half of the
-width up to it the softmax is faster in float32, which is also what it computes in."""
-
-_MASK_IN_PRODUCT = 128
-"""From so many keys on a mask that is the same for all queries is added by the product, in prediction."""
-
-
-@dataclass(frozen=True, slots=True)
-class _How:
-    """How the weights of attention are made."""
-
-    scale: float
-    """Of the products."""
-    dropout: float
-    drop: Callable[[Tensor, float], Tensor]
 
 
 def pack(model: Any) -> None:
@@ -216,13 +194,13 @@ def attention(
     """
     by_torch = isinstance(getattr(module, "dropout", None), nn.Dropout)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    how = _How(scale, dropout, functional.dropout if by_torch else fast_dropout)
+    how = How(scale, dropout, functional.dropout if by_torch else fast_dropout)
     attention_mask = seen if attention_mask is None else attention_mask
     if layout is None:
         causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
         if causal and attention_mask is None and query.shape[2] > 1:
             attention_mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()
-        output = _attend(query, key, value, attention_mask, how)
+        output = attend(query, key, value, attention_mask, how)
         return output.transpose(1, 2).contiguous(), None
     query, key, value = (one[0].transpose(0, 1) for one in (query, key, value))  # (packed tokens, heads, head size)
     if query.is_cuda and query.dtype != torch.float32 and not dropout and sliding_window is None:
@@ -247,7 +225,7 @@ def _by_sequence(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> T
     return cast(Tensor, varlen.varlen_attn(query, key, value, of_queries, of_keys, max(asked), max(lengths)))
 
 
-def _by_group(query: Tensor, key: Tensor, value: Tensor, layout: Layout, how: _How, *, window: int | None) -> Tensor:
+def _by_group(query: Tensor, key: Tensor, value: Tensor, layout: Layout, how: How, *, window: int | None) -> Tensor:
     """Return the attention of packed vectors (packed tokens, heads, head size), padded within groups of like length."""
     num_heads, size = query.shape[1:]
     only_first = len(query) == len(layout.lengths)
@@ -261,7 +239,7 @@ def _by_group(query: Tensor, key: Tensor, value: Tensor, layout: Layout, how: _H
     outputs = []
     for group, *found in zip(layout.groups, asked, *padded, strict=True):
         q, k, v = (one.view(len(group.sequences), num_heads, -1, size) for one in found)
-        outputs.append(_attend(q, k, v, _mask(group, window, query.device), how).reshape(-1, size))
+        outputs.append(attend(q, k, v, _mask(group, window, query.device), how).reshape(-1, size))
     output = torch.cat(outputs)
     if only_first:
         order = torch.cat([group.sequences for group in layout.groups]).argsort()
@@ -277,51 +255,3 @@ def _mask(group: Group, window: int | None, device: torch.device) -> Tensor | No
     columns = torch.arange(group.longest, device=device)
     near = (columns[:, None] - columns).abs() < window
     return near[None, None] if seen is None else seen & near
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how: _How) -> Tensor:
-    """Return attention (batch, heads, tokens, head size), as the fused kernel or as products, whichever is faster."""
-    is_short = query.dtype == torch.bfloat16 and query.shape[2] <= _LONGEST_BY_PRODUCTS
-    if query.is_cuda or not (how.dropout or is_short):
-        return functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=seen, dropout_p=how.dropout, scale=how.scale
-        )
-    num_tokens = key.shape[2]
-    surplus = _surplus(query, num_tokens, seen)
-    if surplus:
-        key, value = (functional.pad(one, (0, 0, 0, surplus)) for one in (key, value))
-        seen = query.new_ones(1, 1, 1, num_tokens, dtype=torch.bool) if seen is None else seen
-        seen = functional.pad(seen, (0, surplus))
-    query = query * how.scale
-    is_long = num_tokens >= _MASK_IN_PRODUCT and query.shape[2] > 1
-    if is_long and not torch.is_grad_enabled() and seen is not None and seen.dim() == 4 and seen.shape[2] == 1:
-        # Another number in each vector, and a second one to be even, cost less than to pass over all weights.
-        query, key = functional.pad(query, (0, 2)), functional.pad(key, (0, 2))
-        query[..., -2], key[..., -2] = 1, _added(seen, query.dtype)[:, :, 0]
-        seen = None
-    weights = torch.matmul(query, key.transpose(2, 3))  # (batch, heads, tokens, tokens and surplus)
-    if query.dtype == torch.bfloat16 and _HALF_WIDTH <= num_tokens < _WIDTH:
-        weights = weights.float()
-    if seen is not None:
-        weights += _added(seen, weights.dtype)
-    weights = weights.softmax(-1).to(query.dtype)
-    return torch.matmul(how.drop(weights, how.dropout) if how.dropout else weights, value)
-
-
-def _added(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the mask ``seen`` as what is added to the products."""
-    # Not minus infinity: a row of padding that sees nothing but padding would be NaN, and so its gradients.
-    return torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
-
-
-def _surplus(query: Tensor, num_tokens: int, seen: Tensor | None) -> int:
-    """Return how many keys that nobody sees make the softmax faster, in bfloat16: it is slow with incomplete rows.
-
-    A text that is written token by token asks once about each key, which is less work than to copy them.
-    """
-    remainder = num_tokens % _WIDTH
-    if query.dtype != torch.bfloat16 or not remainder or query.shape[2] < _WIDTH:
-        return 0
-    # A mask is slow to add to incomplete rows, too; but in training all the surplus has to be dropped and led back.
-    is_worth_it = remainder > _HALF_WIDTH if torch.is_grad_enabled() else seen is not None or remainder >= _WIDTH // 4
-    return _WIDTH - remainder if is_worth_it else 0

@@ -1,14 +1,17 @@
 """The last layer computes only what is read: where a head looks at the first token alone, no other one is computed.
 
 The layer still sees all tokens, as keys and values; query, output, normalisation and feed-forward are those of the
-first token of each text. The numbers are the same. Installed once on the body of a model, by hooks and the forward of
-one attention block; heads and tasks know nothing of it, and nothing of it is saved.
+first token of each text. In prediction not even the keys and values are formed: the query is led back through the map
+of the keys, and what it finds is mixed before the map of the values. The numbers are the same but for the order of
+additions. Installed once on the body of a model, by hooks and the forward of one attention block; heads and tasks know
+nothing of it, and nothing of it is saved.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
@@ -112,10 +115,14 @@ class _FirstQuery:
         everything = named.pop(_ALL_TOKENS, None)
         if everything is None:
             return type(block).forward(block, hidden_states, attention_mask=attention_mask, **named)
-        *_, maps = _PLACES[block.config.model_type]
+        *_, names = _PLACES[block.config.model_type]
+        maps = [getattr(block, name) for name in names]
+        if not (torch.is_grad_enabled() or block.training) and all(type(one) is nn.Linear for one in maps):
+            mixed = self._mixture(maps, hidden_states, everything, attention_mask, **named)
+            return self._out(mixed), None
         query, key, value = (
-            getattr(block, name)(given).unflatten(-1, (-1, block.attention_head_size)).transpose(1, 2)
-            for name, given in zip(maps, (hidden_states, everything, everything), strict=True)
+            one(given).unflatten(-1, (-1, block.attention_head_size)).transpose(1, 2)
+            for one, given in zip(maps, (hidden_states, everything, everything), strict=True)
         )
         if attention_mask is not None:
             attention_mask = attention_mask[:, :, :1]
@@ -129,5 +136,37 @@ class _FirstQuery:
             scaling=block.scaling,
             **named,
         )
-        output = output.flatten(2)
-        return (block.out_lin(output) if hasattr(block, "out_lin") else output), weights
+        return self._out(output.flatten(2)), weights
+
+    def _out(self, output: Tensor) -> Tensor:
+        return self.block.out_lin(output) if hasattr(self.block, "out_lin") else output
+
+    def _mixture(
+        self,
+        maps: list[nn.Linear],
+        hidden_states: Tensor,
+        everything: Tensor,
+        attention_mask: Tensor | None,
+        layout: Layout | None = None,
+        seen: Tensor | None = None,
+        **named: Any,
+    ) -> Tensor:
+        """Return what attention finds, (shape of ``hidden_states``), without a key or a value for each token.
+
+        A score is q · (K x + k) = (Kᵀ q) · x + q · k, of which the softmax does not see the last part; and as weights
+        sum to 1, the sum of w (V x + v) is V (the sum of w x) + v.
+        """
+        of_query, of_key, of_value = maps
+        if layout is not None:
+            everything, seen = layout.pad(everything), layout.mask()[:, None, None]
+        elif attention_mask is not None:
+            seen = attention_mask[:, :, :1]
+        of_heads = (-1, self.block.attention_head_size)
+        query = of_query(hidden_states).view(len(everything), *of_heads)
+        asked = torch.einsum("bhd,hdi->bhi", query, of_key.weight.view(*of_heads, of_key.in_features))
+        scores = torch.matmul(asked, everything.transpose(1, 2)).float() * self.block.scaling
+        if seen is not None:
+            scores = scores.masked_fill(~seen[:, :, 0], torch.finfo(scores.dtype).min)
+        mixed = torch.matmul(scores.softmax(-1).to(everything.dtype), everything)  # (sequences, heads, width)
+        found = torch.einsum("bhi,hdi->bhd", mixed, of_value.weight.view(*of_heads, of_value.in_features)).flatten(1)
+        return (found if of_value.bias is None else found + of_value.bias).view_as(hidden_states)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from headway.models import attention
+
+HOW = attention.How(8**-0.5, 0.0, nn.functional.dropout)
+
+
+def exact(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None = None) -> Tensor:
+    """Return torch's own attention in double precision."""
+    given = (one.double() for one in (query, key, value))
+    return nn.functional.scaled_dot_product_attention(*given, attn_mask=seen, scale=HOW.scale)
+
+
+@pytest.fixture
+def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ways in which attention was computed."""
+    taken: list[str] = []
+    by_powers, by_softmax = attention._by_powers, attention._by_softmax
+
+    def powers(*given: Any) -> Tensor | None:
+        output = by_powers(*given)
+        taken.append("in vain" if output is None else "powers")
+        return output
+
+    def softmax(*given: Any) -> Tensor:
+        taken.append("softmax")
+        return by_softmax(*given)
+
+    monkeypatch.setattr(attention, "_by_powers", powers)
+    monkeypatch.setattr(attention, "_by_softmax", softmax)
+    return taken
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
+@pytest.mark.parametrize("length", [1, 15, 16, 31, 32, 33, 41, 63, 100, 127, 128, 150, 160])
+def test_no_length_of_bfloat16_attention_is_special(length: int, is_masked: bool) -> None:
+    """Short rows go through float32 and incomplete ones get keys that nobody sees, in training and in prediction."""
+    torch.manual_seed(length)
+    given = [torch.randn(3, 2, length, 8).bfloat16() for _ in range(3)]
+    seen = None
+    if is_masked:
+        seen = torch.arange(length) < torch.tensor([length, max(1, length - 3), 1])[:, None, None, None]
+
+    def outputs(tensors: list[Tensor], attend: Callable[..., Tensor]) -> list[Tensor]:
+        leaves = [one.clone().requires_grad_() for one in tensors]
+        output = attend(*leaves)
+        with torch.inference_mode():
+            predicted = attend(*tensors)
+        return [output, predicted, *torch.autograd.grad(output.float().sin().sum(), leaves)]
+
+    def plain(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=HOW.scale)
+
+    found = outputs(given, lambda query, key, value: attention.attend(query, key, value, seen, HOW))
+    expected = outputs([one.float() for one in given], plain)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == torch.bfloat16
+        torch.testing.assert_close(one.float(), other, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("size", [0.1, 1, 4])
+@pytest.mark.parametrize("is_masked", [False, True])
+@pytest.mark.parametrize(("dtype", "length"), [
+    *((torch.float32, length) for length in (2, 20, 90, 192)),
+    *((torch.bfloat16, length) for length in (2, 20, 90, 512)),
+])  # fmt: skip
+def test_without_a_softmax_it_is_as_exact_as_with_it(
+    length: int, is_masked: bool, size: float, dtype: torch.dtype, ways: list[str]
+) -> None:
+    """Beside torch's softmax in bfloat16, or the fused kernel in float32, the outputs may be rounded once more."""
+    torch.manual_seed(length)
+    query, key, value = (torch.randn(4, 2, length, 8).to(dtype) for _ in range(3))
+    given = [query * size, key, value]
+    seen = torch.arange(length) < torch.tensor([length, length - 1, 1, 1])[:, None, None, None] if is_masked else None
+    with torch.inference_mode():
+        found = attention.attend(*given, seen, HOW)
+        assert ways == ["powers"]
+        if dtype == torch.bfloat16:
+            other = attention._by_softmax(*given, seen, HOW)
+        else:
+            other = nn.functional.scaled_dot_product_attention(*given, attn_mask=seen, scale=HOW.scale)
+    expected = exact(*given, seen)
+    ours, theirs, whole = (one.square().mean().sqrt() for one in (found - expected, other - expected, expected))
+    assert found.dtype == dtype
+    assert ours <= 1.5 * theirs + torch.finfo(dtype).eps / 2 * whole
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("shift", "size"), [(300.0, 1.0), (-300.0, 1.0), (0.0, 1e36)])
+def test_numbers_out_of_range_take_the_way_of_the_softmax(
+    shift: float, size: float, dtype: torch.dtype, ways: list[str]
+) -> None:
+    """Of a product of 300 no power can be held, and a large one times a value of 1e36 cannot, either."""
+    query = torch.zeros(1, 2, 8, 8)
+    query[..., 0] = 8**0.5
+    key = torch.randn(1, 2, 8, 8)
+    key[..., 0] = shift if shift else 60.0
+    given = [query.to(dtype), key.to(dtype), (torch.randn(1, 2, 8, 8) * size).to(dtype)]
+    with torch.inference_mode():
+        found = attention.attend(*given, None, HOW)
+    torch.testing.assert_close(found.double(), exact(*given), rtol=0.01, atol=0.01 * size)
+    assert ways[0] == "in vain"
+
+
+def test_a_token_that_sees_nothing_is_no_reason_for_nan(ways: list[str]) -> None:
+    """Under a sliding window padding may see nothing: with a softmax it sees everything alike, and nobody reads it."""
+    given = [torch.randn(1, 2, 8, 8) for _ in range(3)]
+    seen = torch.ones(1, 1, 8, 8, dtype=torch.bool)
+    seen[..., 7, :] = False
+    with torch.inference_mode():
+        found = attention.attend(*(one.bfloat16() for one in given), seen, HOW)
+    assert found.isfinite().all()
+    assert ways == ["in vain", "softmax"]
+
+
+@pytest.mark.parametrize("length", [20, 100, 128, 150, 200])
+def test_a_mask_in_the_product_is_the_mask(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [torch.randn(3, 2, length, 8).bfloat16() for _ in range(3)]
+    thin = torch.arange(length) < torch.tensor([length, length - 15, 1])[:, None, None, None]
+    pads: list[Any] = []
+    pad = nn.functional.pad
+    monkeypatch.setattr("headway.models.attention.functional.pad", lambda one, by: pads.append(by) or pad(one, by))
+    with torch.inference_mode():
+        expected = attention.attend(*given, thin.expand(3, 1, length, length).contiguous(), HOW)
+        assert not pads
+        torch.testing.assert_close(attention.attend(*given, thin, HOW), expected, rtol=0, atol=0)
+        assert pads == [(0, 2), (0, 2)]
+
+
+@pytest.mark.parametrize(("dtype", "length", "way"), [
+    (torch.bfloat16, 512, ["powers"]), (torch.bfloat16, 513, []), (torch.bfloat16, 1, ["softmax"]),
+    (torch.float32, 192, ["powers"]), (torch.float32, 193, []), (torch.float32, 1, []), (torch.float16, 20, []),
+])  # fmt: skip
+def test_where_the_softmax_is_left_out(dtype: torch.dtype, length: int, way: list[str], ways: list[str]) -> None:
+    """Not where the fused kernel is faster, nor in training, nor where few ask."""
+    query, key = (torch.randn(1, 2, number, 8).to(dtype) for number in (length, 20))
+    with torch.inference_mode():
+        attention.attend(query, key, key, None, HOW)
+    assert ways == way
+    ways.clear()
+    attention.attend(query, key, key, None, HOW)
+    assert "powers" not in ways
