@@ -162,8 +162,8 @@ def predict(job: dict[str, Any]) -> dict[str, Any]:
     """Measure one variant: rate, processor time, and the probabilities of each text."""
     from measurement import seconds_of_others
 
-    if job["kind"] not in REFERENCES:
-        # As the command does, before the first product.
+    if job["kind"] in ("headway", "headway-bf16"):
+        # As the command does, before the first product; a server keeps what it has prepared.
         from headway.training.memory import keep_few_products, keep_freed_memory
 
         keep_few_products()

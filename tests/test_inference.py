@@ -257,7 +257,7 @@ def test_a_stream_says_what_it_did_not_read(inference: Inference, caplog: pytest
     max_length = inference.limits.max_length
     lost = 100 + 70 + 4 - 2 * max_length  # two special tokens a text
     assert caplog.messages == [
-        f"Of 4 rows 2 are longer than what the model reads, up to {max_length} tokens at once: it did not see {lost} "
-        "of their tokens.",
-        "Of 4 rows 1 have an empty or blank text, and were answered all the same.",
+        f"Rows longer than the {max_length} tokens that the model reads at once: 2 of 4. It did not see {lost} of "
+        "their tokens.",
+        "Rows with an empty or blank text, answered all the same: 1 of 4.",
     ]

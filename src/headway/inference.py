@@ -234,12 +234,12 @@ class _Seen:
         """Log what was counted."""
         if self._cut:
             logger.warning(
-                "Of %s rows %s are longer than what the model reads, up to %s tokens at once: it did not see %s of "
-                "their tokens.",
-                *(f"{number:,}" for number in (self._rows, self._cut, self._max_length, self._lost)),
+                "Rows longer than the %s tokens that the model reads at once: %s of %s. It did not see %s of their "
+                "tokens.",
+                *(f"{number:,}" for number in (self._max_length, self._cut, self._rows, self._lost)),
             )
         if self._blank:
             logger.warning(
-                "Of %s rows %s have an empty or blank text, and were answered all the same.",
-                *(f"{number:,}" for number in (self._rows, self._blank)),
+                "Rows with an empty or blank text, answered all the same: %s of %s.",
+                *(f"{number:,}" for number in (self._blank, self._rows)),
             )

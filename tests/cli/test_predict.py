@@ -88,10 +88,10 @@ def test_what_was_not_read_is_said(finished_run: Path, tmp_path: Path, capsys: p
     assert run(["predict", str(finished_run), "--data", str(tmp_path / "new.csv")]) == 0
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 3
-    assert "Of 3 rows 1 are longer than what the model reads" in said.err
-    assert "Of 3 rows 1 have an empty or blank text" in said.err
+    assert "tokens that the model reads at once: 1 of 3. It did not see" in said.err
+    assert "Rows with an empty or blank text, answered all the same: 1 of 3." in said.err
     assert run(["predict", str(finished_run), "--text", "bad " * 100]) == 0
-    assert "Of 1 rows 1 are longer than what the model reads" in capsys.readouterr().err
+    assert "tokens that the model reads at once: 1 of 1. It did not see" in capsys.readouterr().err
     assert run(["predict", str(finished_run), "--text", "a good book"]) == 0
     assert not capsys.readouterr().err
 

@@ -20,8 +20,9 @@ def exact(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None = None)
 
 @pytest.fixture
 def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The ways in which attention was computed."""
+    """The ways in which attention was computed, where no number of weights is too small to leave the softmax out."""
     taken: list[str] = []
+    monkeypatch.setattr(attention, "_MANY_WEIGHTS", 1)
     by_powers, by_softmax = attention._by_powers, attention._by_softmax
 
     def powers(*given: Any) -> Tensor | None:
@@ -68,20 +69,20 @@ def test_no_length_of_bfloat16_attention_is_special(length: int, is_masked: bool
 @pytest.mark.parametrize("size", [0.1, 1, 4])
 @pytest.mark.parametrize("is_masked", [False, True])
 @pytest.mark.parametrize(("dtype", "length"), [
-    *((torch.float32, length) for length in (2, 20, 90, 192)),
+    *((torch.float32, length) for length in (2, 20, 90, 128)),
     *((torch.bfloat16, length) for length in (2, 20, 90, 512)),
 ])  # fmt: skip
-def test_without_a_softmax_it_is_as_exact_as_with_it(
+def test_products_are_as_exact_as_torch(
     length: int, is_masked: bool, size: float, dtype: torch.dtype, ways: list[str]
 ) -> None:
-    """Beside torch's softmax in bfloat16, or the fused kernel in float32, the outputs may be rounded once more."""
+    """Beside products and a softmax in bfloat16, or the fused kernel in float32, outputs may be rounded once more."""
     torch.manual_seed(length)
     query, key, value = (torch.randn(4, 2, length, 8).to(dtype) for _ in range(3))
     given = [query * size, key, value]
     seen = torch.arange(length) < torch.tensor([length, length - 1, 1, 1])[:, None, None, None] if is_masked else None
     with torch.inference_mode():
         found = attention.attend(*given, seen, HOW)
-        assert ways == ["powers"]
+        assert ways == ["powers" if dtype == torch.bfloat16 else "softmax"]
         if dtype == torch.bfloat16:
             other = attention._by_softmax(*given, seen, HOW)
         else:
@@ -92,21 +93,23 @@ def test_without_a_softmax_it_is_as_exact_as_with_it(
     assert ours <= 1.5 * theirs + torch.finfo(dtype).eps / 2 * whole
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("shift", "size"), [(300.0, 1.0), (-300.0, 1.0), (0.0, 1e36)])
+@pytest.mark.parametrize(("product", "size", "way"), [
+    (300.0, 1.0, "in vain"), (-300.0, 1.0, "in vain"), (75.0, 1e36, "in vain"), (75.0, 1.0, "powers"),
+    (60.0, 1.0, "powers"),
+])  # fmt: skip
 def test_numbers_out_of_range_take_the_way_of_the_softmax(
-    shift: float, size: float, dtype: torch.dtype, ways: list[str]
+    product: float, size: float, way: str, ways: list[str]
 ) -> None:
     """Of a product of 300 no power can be held, and a large one times a value of 1e36 cannot, either."""
     query = torch.zeros(1, 2, 8, 8)
     query[..., 0] = 8**0.5
     key = torch.randn(1, 2, 8, 8)
-    key[..., 0] = shift if shift else 60.0
-    given = [query.to(dtype), key.to(dtype), (torch.randn(1, 2, 8, 8) * size).to(dtype)]
+    key[..., 0] = product
+    given = [one.bfloat16() for one in (query, key, torch.randn(1, 2, 8, 8) * size)]
     with torch.inference_mode():
         found = attention.attend(*given, None, HOW)
     torch.testing.assert_close(found.double(), exact(*given), rtol=0.01, atol=0.01 * size)
-    assert ways[0] == "in vain"
+    assert ways[0] == way
 
 
 def test_a_token_that_sees_nothing_is_no_reason_for_nan(ways: list[str]) -> None:
@@ -121,7 +124,7 @@ def test_a_token_that_sees_nothing_is_no_reason_for_nan(ways: list[str]) -> None
 
 
 @pytest.mark.parametrize("length", [20, 100, 128, 150, 200])
-def test_a_mask_in_the_product_is_the_mask(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mask_in_the_product_is_the_mask(length: int, monkeypatch: pytest.MonkeyPatch, ways: list[str]) -> None:
     given = [torch.randn(3, 2, length, 8).bfloat16() for _ in range(3)]
     thin = torch.arange(length) < torch.tensor([length, length - 15, 1])[:, None, None, None]
     pads: list[Any] = []
@@ -132,18 +135,28 @@ def test_a_mask_in_the_product_is_the_mask(length: int, monkeypatch: pytest.Monk
         assert not pads
         torch.testing.assert_close(attention.attend(*given, thin, HOW), expected, rtol=0, atol=0)
         assert pads == [(0, 2), (0, 2)]
+    assert ways == ["powers", "powers"]
 
 
 @pytest.mark.parametrize(("dtype", "length", "way"), [
     (torch.bfloat16, 512, ["powers"]), (torch.bfloat16, 513, []), (torch.bfloat16, 1, ["softmax"]),
-    (torch.float32, 192, ["powers"]), (torch.float32, 193, []), (torch.float32, 1, []), (torch.float16, 20, []),
+    (torch.float32, 128, ["softmax"]), (torch.float32, 129, []), (torch.float32, 1, []), (torch.float16, 20, []),
 ])  # fmt: skip
-def test_where_the_softmax_is_left_out(dtype: torch.dtype, length: int, way: list[str], ways: list[str]) -> None:
-    """Not where the fused kernel is faster, nor in training, nor where few ask."""
+def test_which_way_is_taken(dtype: torch.dtype, length: int, way: list[str], ways: list[str]) -> None:
+    """No products where the fused kernel is faster; a softmax in training, and where one token asks."""
     query, key = (torch.randn(1, 2, number, 8).to(dtype) for number in (length, 20))
     with torch.inference_mode():
         attention.attend(query, key, key, None, HOW)
     assert ways == way
     ways.clear()
     attention.attend(query, key, key, None, HOW)
-    assert "powers" not in ways
+    assert ways == (["softmax"] if dtype == torch.bfloat16 and length <= 512 else [])
+
+
+def test_a_few_weights_are_not_worth_it(ways: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert attention._MANY_WEIGHTS > 1
+    monkeypatch.setattr(attention, "_by_powers", lambda *given: pytest.fail("the softmax was left out"))
+    given = torch.randn(1, 2, 200, 8).bfloat16()
+    with torch.inference_mode():
+        attention.attend(given, given, given, None, HOW)

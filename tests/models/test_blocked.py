@@ -155,3 +155,60 @@ def test_other_processors_are_left_alone(machine: str, has_library: bool, monkey
         assert not can_sort()
     finally:
         can_sort.cache_clear()
+
+
+# --- a GELU behind a linear layer -------------------------------------------------------------------------------------
+
+
+def activated(family: str = "bert", activation: str = "gelu", dtype: torch.dtype = torch.float32) -> Any:
+    from transformers import AutoConfig, AutoModel
+
+    torch.manual_seed(0)
+    settings = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 80}
+    config = AutoConfig.for_model(family, vocab_size=20, hidden_act=activation, embedding_size=48, **settings)
+    return AutoModel.from_config(config).encoder.layer[0].intermediate.to(dtype).eval()
+
+
+@needs_sorting
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
+def test_a_gelu_is_part_of_the_product(family: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, input = activated(family, dtype=dtype), torch.randn(3, 7, 48).to(dtype)
+    exact = nn.functional.gelu(nn.functional.linear(*(one.double() for one in (input, *module.dense.parameters()))))
+    with torch.inference_mode():
+        plain = module(input)
+        sort_weights(module)
+        monkeypatch.setattr(module.intermediate_act_fn, "forward", lambda given: pytest.fail("was computed apart"))
+        found = module(input)
+    assert found.dtype == dtype
+    errors = [(one.double() - exact).abs().mean() for one in (found, plain)]
+    assert errors[0] <= 1.1 * errors[1]  # in bfloat16 the sums are not rounded in between
+
+
+@needs_sorting
+def test_where_a_gelu_stays_apart() -> None:
+    input = torch.randn(3, 48)
+    for module in (activated(activation="relu"), activated(activation="gelu_new")):
+        with torch.inference_mode():
+            expected = module(input)
+            sort_weights(module)
+            assert "forward" not in vars(module)
+            torch.testing.assert_close(module(input), expected, rtol=1e-5, atol=1e-5)
+    module = activated()
+    expected = module(input)
+    with sorted_weights(module):
+        assert "forward" in vars(module)
+        assert torch.equal(module(input), expected)  # somebody asks for gradients
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            assert module(input).dtype == torch.bfloat16
+        seen: list[torch.Size] = []
+        module.dense.register_forward_hook(lambda layer, given, output: seen.append(output.shape))
+        with torch.inference_mode():
+            torch.testing.assert_close(module(input), expected, rtol=1e-5, atol=1e-5)
+        assert seen == [(3, 80)]
+        twin = copy.deepcopy(module)
+        with torch.no_grad():
+            module.dense.weight.zero_()
+        with torch.inference_mode():
+            torch.testing.assert_close(twin(input), expected, rtol=1e-5, atol=1e-5)
+    assert "forward" not in vars(module)

@@ -125,8 +125,10 @@ def test_where_nothing_is_to_gain_the_plain_way_is_taken(lengths: list[int], fam
     for given in (inputs, {"input_ids": inputs["input_ids"]}, left):
         assert torch.equal(packed(**given).logits, plain(**given).logits)
         assert rows_seen(packed, given) == given["input_ids"].numel()
-        with torch.inference_mode():  # without a softmax
-            torch.testing.assert_close(packed(**given).logits, plain(**given).logits, rtol=2e-6, atol=2e-7)
+        with torch.inference_mode():  # by products
+            found, expected = packed(**given).logits, plain(**given).logits
+        if given is not left or family == "bert":  # ModernBERT's first token is padding then, and sees nothing
+            torch.testing.assert_close(found, expected, rtol=2e-6, atol=2e-7)
 
 
 def test_kinds_of_tokens_and_choices_are_kept(folder_of: Any) -> None:

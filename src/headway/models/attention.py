@@ -10,19 +10,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_LONGEST_BY_PRODUCTS = 512
-"""In bfloat16 on the processor two products and a softmax are faster than the fused kernel up to so many tokens, and
-with dropout, which that kernel does not know, in any numbers and at any length."""
+_LONGEST_BY_PRODUCTS = {torch.bfloat16: 512, torch.float32: 128}
+"""On the processor two products and a softmax are faster than the fused kernel up to so many tokens, in float32 in
+prediction only; and with dropout, which that kernel does not know, in any numbers and at any length."""
 
-_LONGEST_BY_POWERS = {torch.bfloat16: _LONGEST_BY_PRODUCTS, torch.float32: 192}
-"""And in prediction, where the softmax is left out, in float32, too."""
+_MANY_WEIGHTS = 2**17
+"""From so many on the softmax is left out, in prediction in bfloat16: of fewer, to look at their sums costs more."""
 
 _WIDTH, _HALF_WIDTH = 32, 16
 """Numbers of bfloat16 in a register of AVX-512, or of float32: how many torch's softmax takes at once. From half of the
 width up to it the softmax is faster in float32, which is also what it computes in."""
 
-_LEAST_SUM, _GREATEST = 2.0**-60, 2.0**126
-"""Powers of 2 between these lose nothing to the ends of what bfloat16 can hold, which are those of float32, too."""
+_LEAST, _GREAT, _GREATEST = 2.0**-60, 2.0**100, 2.0**126
+"""Between the least and the greatest, powers of 2 and their products with values lose nothing to the ends of what
+bfloat16 can hold, which are those of float32; under the great one values need not be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +46,18 @@ def attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how: 
         seen: (batch or 1, 1, tokens or 1, keys), False where a key is not seen; None: all are.
         how: of the weights.
     """
-    num_queries = query.shape[2]
-    # A text that is written token by token asks once about each key: then the softmax is little work.
-    is_asked_much = 1 < num_queries <= _LONGEST_BY_POWERS.get(query.dtype, 0)
-    if is_asked_much and not (query.is_cuda or how.dropout or torch.is_grad_enabled()):
-        output = _by_powers(query, key, value, seen, how.scale)
-        if output is not None:
-            return output
-    is_short = query.dtype == torch.bfloat16 and num_queries <= _LONGEST_BY_PRODUCTS
+    # A text that is written token by token asks once about each key, which is little work either way.
+    is_prediction = not (how.dropout or torch.is_grad_enabled()) and query.shape[2] > 1
+    is_half = query.dtype == torch.bfloat16
+    is_short = query.shape[2] <= _LONGEST_BY_PRODUCTS.get(query.dtype, 0) and (is_half or is_prediction)
     if query.is_cuda or not (how.dropout or is_short):
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=seen, dropout_p=how.dropout, scale=how.scale
         )
+    if is_prediction and is_half and query.shape[:3].numel() * key.shape[2] >= _MANY_WEIGHTS:
+        output = _by_powers(query, key, value, seen, how.scale)
+        if output is not None:
+            return output
     return _by_softmax(query, key, value, seen, how)
 
 
@@ -77,11 +78,9 @@ def _by_powers(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, s
         weights += _added(seen, weights.dtype)
     weights.exp2_()
     sums = weights.sum(-1, keepdim=True)
-    least, greatest = sums.aminmax()
-    lowest, highest = value.aminmax()
-    if not (least > _LEAST_SUM and greatest.float() * torch.maximum(-lowest, highest) < _GREATEST):
-        return None
-    return torch.matmul(weights, value).div_(sums)
+    least, greatest = (one.item() for one in sums.aminmax())
+    is_right = least > _LEAST and (greatest < _GREAT or greatest * value.abs().max().item() < _GREATEST)
+    return torch.matmul(weights, value).div_(sums) if is_right else None
 
 
 def _by_softmax(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how: How) -> Tensor:

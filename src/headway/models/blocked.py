@@ -2,8 +2,8 @@
 
 torch multiplies float32 by MKL, which on processors of other makers than Intel uses half of their width, and in any
 precision it sorts the weights anew for each product. oneDNN, which comes with torch, takes weights that were sorted
-once. The numbers are the same but for the order of additions. Weights that change stay out of it: a layer computes
-this way in inference mode only, and whoever trains in between sorts again.
+once, and computes a GELU behind it on the way. The numbers are the same but for the order of additions. Weights that
+change stay out of it: a layer computes this way in inference mode only, and whoever trains in between sorts again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, cast
 
@@ -31,18 +31,22 @@ class _Blocked:
         self.weight: Tensor | None = None
 
     def __call__(self, input: Tensor) -> Tensor:
-        linear = self.linear
-        is_plain = (
-            not torch.is_inference_mode_enabled()  # somebody asks for gradients, or exports the model
-            or input.dtype != linear.weight.dtype
-            or not input.is_cpu
-            or torch.is_autocast_enabled("cpu")
+        if self.takes(input):
+            return self.product(input)
+        return functional.linear(input, self.linear.weight, self.linear.bias)
+
+    def takes(self, input: Tensor) -> bool:
+        return (
+            torch.is_inference_mode_enabled()  # else somebody asks for gradients, or exports the model
+            and input.dtype == self.linear.weight.dtype
+            and input.is_cpu
+            and not torch.is_autocast_enabled("cpu")
         )
-        if is_plain:
-            return functional.linear(input, linear.weight, linear.bias)
+
+    def product(self, input: Tensor, activation: str = "none") -> Tensor:
         if self.weight is None:
-            self.weight = _sorted(linear.weight)
-        return _product(input, self.weight, linear.bias)
+            self.weight = _sorted(self.linear.weight)
+        return _product(input, self.weight, self.linear.bias, activation)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Blocked:
         # Sorted weights cannot be copied, and need not be: nothing writes into them.
@@ -51,33 +55,48 @@ class _Blocked:
         return copied
 
 
+class _Activated:
+    """The forward of a module that is a linear layer and a GELU behind it, as in BERT and its kin: one product."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+    def __call__(self, hidden_states: Tensor) -> Tensor:
+        dense = self.module.dense
+        sorts = vars(dense).get("forward")
+        is_watched = dense._forward_hooks or dense._forward_pre_hooks
+        if isinstance(sorts, _Blocked) and not is_watched and sorts.takes(hidden_states):
+            return sorts.product(hidden_states, "gelu")
+        return cast(Tensor, type(self.module).forward(self.module, hidden_states))
+
+
 def sort_weights(model: nn.Module) -> None:
     """Sort the weights of all linear layers of ``model`` for good, beside the weights it has: it never changes again.
 
     Where torch or the processor has nothing for it, the model stays as it is.
     """
-    for linear in _linear_layers(model):
-        linear.forward = _Blocked(linear)  # type: ignore[method-assign]
+    for module, forward in _forwards(model):
+        module.forward = forward
 
 
 @contextlib.contextmanager
 def sorted_weights(model: nn.Module) -> Iterator[None]:
     """Do as `sort_weights` within the context, for a model that is trained before and after; it takes milliseconds."""
-    layers = _linear_layers(model)
+    forwards = _forwards(model)
     try:
-        for linear in layers:
-            linear.forward = _Blocked(linear)  # type: ignore[method-assign]
+        for module, forward in forwards:
+            module.forward = forward
         yield
     finally:
-        for linear in layers:
-            vars(linear).pop("forward", None)
+        for module, _ in forwards:
+            vars(module).pop("forward", None)
 
 
-def _linear_layers(model: nn.Module) -> list[nn.Linear]:
-    """Return the layers that can take part: no subclass, which may compute in a way of its own, and none twice."""
+def _forwards(model: nn.Module) -> list[tuple[Any, Callable[[Tensor], Tensor]]]:
+    """Return the modules that can take part, and how: no subclass, which may have its own way, and none twice."""
     if not can_sort():
         return []
-    return [
+    linear = [
         one
         for one in model.modules()
         if type(one) is nn.Linear
@@ -86,6 +105,15 @@ def _linear_layers(model: nn.Module) -> list[nn.Linear]:
         and one.weight.dtype in _DTYPES
         and one.weight.numel()
     ]
+    activated = [
+        one
+        for one in model.modules()
+        if [name for name, _ in one.named_children()] == ["dense", "intermediate_act_fn"]
+        and "forward" not in vars(one)
+        and one.dense in linear
+        and getattr(one.intermediate_act_fn, "act", None) is functional.gelu
+    ]
+    return [*((one, _Blocked(one)) for one in linear), *((one, _Activated(one)) for one in activated)]
 
 
 @cache
@@ -99,10 +127,11 @@ def can_sort() -> bool:
         return False
     input, weight, bias = torch.arange(12.0).view(3, 4), torch.arange(8.0).view(2, 4), torch.tensor([1.0, -1.0])
     try:
-        found = _product(input, _sorted(weight), bias)
+        found, active = (_product(input, _sorted(weight), bias, activation) for activation in ("none", "gelu"))
     except (AttributeError, RuntimeError, TypeError):
         return False
-    return torch.equal(found, functional.linear(input, weight, bias))
+    expected = functional.linear(input, weight, bias)
+    return torch.equal(found, expected) and torch.allclose(active, functional.gelu(expected))
 
 
 def _sorted(weight: Tensor) -> Tensor:
@@ -110,5 +139,6 @@ def _sorted(weight: Tensor) -> Tensor:
         return cast(Tensor, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None))
 
 
-def _product(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return cast(Tensor, torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], ""))
+def _product(input: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    # An empty name and "none" are two formulas of GELU; other activations take no notice of it.
+    return cast(Tensor, torch.ops.mkldnn._linear_pointwise(input, weight, bias, activation, [], "none"))
