@@ -187,6 +187,13 @@ def test_a_head_that_was_told_to_read_other_tokens(tiny_folders: Callable[[str],
     assert not skips_unread_tokens(model)
 
 
+def test_a_decoder_computes_all(tiny_folders: Callable[[str], Path]) -> None:
+    backbone = load_backbone(ModelOptions(model_name_or_path=str(tiny_folders("bert"))))
+    backbone.config.is_decoder = True
+    model: Any = backbone.build("sequence-classification", labels=LABELS, num_labels=2).model
+    assert not skips_unread_tokens(model)
+
+
 @pytest.mark.parametrize("head", ["default", "linear"])
 def test_who_calls_the_body_gets_all_tokens(head: str, tiny_folders: Callable[[str], Path]) -> None:
     plain, skipping = both(tiny_folders("bert"), head=head)

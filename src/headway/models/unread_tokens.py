@@ -52,7 +52,9 @@ def skip_unread_tokens(model: nn.Module, *, kind: str) -> None:
         # The families' own heads read the first token, but for ELECTRA's choices, which may be told otherwise.
         reads_first = getattr(body.config, "summary_type", "first") == "first"
     is_able = body.config.model_type in _PLACES and body.config._attn_implementation in _IMPLEMENTATIONS
-    if not (reads_first and is_able):
+    # Under a causal mask the first token sees itself alone, and no mask may be given that says so.
+    is_causal = body.config.to_dict().get("is_decoder")
+    if is_causal or not (reads_first and is_able):
         return
     layers, attention, _ = _PLACES[body.config.model_type]
     last = body.get_submodule(layers)[-1]
