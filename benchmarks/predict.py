@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -27,11 +28,18 @@ SETS: dict[str, dict[str, Any]] = {
 """Set -> the file of its test rows, and how it is read."""
 VARIANTS = ("pipeline-1", "pipeline-32", "headway", "headway-bf16", "headway-1", "headway-bf16-1")
 """What predicts: the pipeline at two batch sizes, or headway with all texts in hand; ``-1``: one text after another."""
+LEVERS = {
+    "headway-bf16-without-packing": "packing", "headway-bf16-without-unread-tokens": "skip_unread_tokens",
+    "headway-bf16-without-sorted-weights": "sorted_weights", "headway-without-packing": "packing",
+    "headway-without-unread-tokens": "skip_unread_tokens", "headway-without-sorted-weights": "sorted_weights",
+}  # fmt: skip
+"""Variant with all texts in hand, and the option of the model that is off in it."""
 REFERENCES = ("pipeline-1", "pipeline-32")
 """The variants that speed is compared with; answers are compared with the first, each text alone in float32."""
 RATES = ("sentences_per_second", "sentences_per_cpu_second")
 ROWS_PER_LABEL = 150
-"""Rows that the model learns from where there is none yet; speed does not depend on what it has learnt."""
+"""Rows that the model learns from where there is none yet. Speed depends on what it has learnt only in how many answers
+are so close that bfloat16 asks float32 again, and after so few rows they are many."""
 WARM_UP = 16
 """Texts that are predicted before the clock runs."""
 Labels = list[dict[str, float]]
@@ -72,7 +80,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--data", type=Path, default=Path(data) if data else None, help="folder of the data sets [$HEADWAY_TEST_DATA]")
     add("--run", type=Path, help="run directory of a text classification [trained on 300 rows of sst2]")
     add("--sets", type=names(tuple(SETS)), default=tuple(SETS), help=f"some of {','.join(SETS)} [all]")
-    add("--variants", type=names(VARIANTS), default=VARIANTS, help=f"some of {','.join(VARIANTS)} [all]")
+    known = (*VARIANTS, *LEVERS)
+    add("--variants", type=names(known), default=VARIANTS, help=f"some of {','.join(known)} [{','.join(VARIANTS)}]")
     add("--repeats", type=_positive, default=3, help="measurements of each variant [3]")
     add("--max_rows", type=_positive, help="predict this many random rows of each set [all rows]")
     add("--threads", type=_positive, default=os.cpu_count(), help="threads that compute [all processors]")
@@ -162,7 +171,7 @@ def predict(job: dict[str, Any]) -> dict[str, Any]:
     """Measure one variant: rate, processor time, and the probabilities of each text."""
     from measurement import seconds_of_others
 
-    if job["kind"] in ("headway", "headway-bf16"):
+    if job["kind"] in ("headway", "headway-bf16", *LEVERS):
         # As the command does, before the first product; a server keeps what it has prepared.
         from headway.training.memory import keep_few_products, keep_freed_memory
 
@@ -223,10 +232,21 @@ def _predictor(job: dict[str, Any]) -> Callable[[list[str]], Labels]:
         ask = pipeline("text-classification", str(Path(job["run"]) / "model"), device="cpu")
         settings = {"batch_size": int(size), "truncation": True, "max_length": limit, "top_k": None}
         return lambda texts: [{one["label"]: one["score"] for one in some} for some in ask(texts, **settings)]
-    predictor = Predictor.load(job["run"], bf16="bf16" in size, device="cpu")
+    lever = LEVERS.get(job["kind"])
+    run = _without(lever, job) if lever else job["run"]
+    predictor = Predictor.load(run, bf16="bf16" in size, device="cpu")
     if size.endswith("1"):
         return lambda texts: [predictor.predict(text).detail["probabilities"] for text in texts]
     return lambda texts: [one.detail["probabilities"] for one in predictor.stream(texts)]
+
+
+def _without(lever: str, job: dict[str, Any]) -> Path:
+    """Return a copy of the model in which an option is off."""
+    folder = Path(job["result"]).parent / f"model-without-{lever}"
+    shutil.copytree(Path(job["run"]) / "model", folder, dirs_exist_ok=True)
+    description = json.loads((folder / "headway.json").read_text(encoding="utf-8"))
+    (folder / "headway.json").write_text(json.dumps({**description, lever: False}), encoding="utf-8")
+    return folder
 
 
 # --- the printed form -------------------------------------------------------------------------------------------------
@@ -257,7 +277,7 @@ def table(found: Sequence[dict[str, Any]], rate: str) -> list[str]:
     """Return the lines of a table in Markdown, one row for each variant; ``rate`` is what makes one faster."""
     titles = ["variant", "sentences/s", "sentences/CPU s", *(f"x {one}" for one in REFERENCES)]
     lines = [[*titles, "equal labels", "largest difference"]]
-    for variant in VARIANTS:
+    for variant in (*VARIANTS, *LEVERS):
         if some := [one for one in found if one["variant"] == variant]:
             lines.append([
                 variant,

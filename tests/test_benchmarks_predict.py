@@ -141,3 +141,18 @@ def test_a_model_is_trained_where_there_is_none(tiny_bert: Path, tmp_path: Path)
         (tmp_path / f"sst2/{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     predict.train({"run": str(tmp_path / "run"), "data": str(tmp_path), "model": str(tiny_bert)})
     assert (tmp_path / "run/model/headway.json").is_file()
+
+
+@pytest.mark.parametrize("variant", predict.LEVERS)
+def test_a_lever_is_off_in_a_copy_of_the_model(variant: str, tmp_path: Path) -> None:
+    from headway.models.options import ModelOptions
+
+    lever = predict.LEVERS[variant]
+    assert ModelOptions.model_fields[lever].default is True
+    (tmp_path / "run/model").mkdir(parents=True)
+    held = tmp_path / "run/model/headway.json"
+    held.write_text('{"kind": "sequence-classification", "packing": true}')
+    copied = predict._without(lever, {"run": str(tmp_path / "run"), "result": str(tmp_path / "job/result.json")})
+    assert json.loads((copied / "headway.json").read_text())[lever] is False
+    assert json.loads((copied / "headway.json").read_text())["kind"] == "sequence-classification"
+    assert json.loads(held.read_text())["packing"] is True
