@@ -29,10 +29,10 @@ SETS: dict[str, dict[str, Any]] = {
 VARIANTS = ("pipeline-1", "pipeline-32", "headway", "headway-bf16", "headway-1", "headway-bf16-1")
 """What predicts: the pipeline at two batch sizes, or headway with all texts in hand; ``-1``: one text after another."""
 LEVERS = {
-    "headway-bf16-without-packing": "packing", "headway-bf16-without-unread-tokens": "skip_unread_tokens",
-    "headway-bf16-without-sorted-weights": "sorted_weights", "headway-without-packing": "packing",
-    "headway-without-unread-tokens": "skip_unread_tokens", "headway-without-sorted-weights": "sorted_weights",
-}  # fmt: skip
+    "headway-bf16-without-packing": "packing",
+    "headway-bf16-without-unread-tokens": "skip_unread_tokens",
+    "headway-bf16-without-sorted-weights": "sorted_weights",
+}
 """Variant with all texts in hand, and the option of the model that is off in it."""
 REFERENCES = ("pipeline-1", "pipeline-32")
 """The variants that speed is compared with; answers are compared with the first, each text alone in float32."""
@@ -172,7 +172,7 @@ def predict(job: dict[str, Any]) -> dict[str, Any]:
     from measurement import seconds_of_others
 
     if job["kind"] in ("headway", "headway-bf16", *LEVERS):
-        # As the command does, before the first product; a server keeps what it has prepared.
+        # As the command does, before the first product; who calls `Predictor` text by text keeps what is prepared.
         from headway.training.memory import keep_few_products, keep_freed_memory
 
         keep_few_products()

@@ -100,7 +100,7 @@ def test_what_is_not_weights_is_explained(tmp_path, content, message):
         read_shapes(path)
 
 
-@pytest.mark.parametrize("name", ["../outside.safetensors", "/tmp/outside.safetensors", "part/x.safetensors", "x.bin"])
+@pytest.mark.parametrize("name", ["../outside.safetensors", "/outside.safetensors", "part/x.safetensors", "x.bin"])
 def test_an_index_names_only_its_neighbours(tiny_folder, edit_json, name):
     shutil.copy(tiny_folder / "model.safetensors", tiny_folder.parent / "outside.safetensors")
     edit_json(shard(tiny_folder), weight_map={"embeddings.LayerNorm.bias": name})

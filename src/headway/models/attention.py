@@ -68,7 +68,7 @@ def _by_powers(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, s
     to raise 2 instead of e, and not to look for the largest product first.
     """
     query = query * (scale * math.log2(math.e))
-    if seen is not None and seen.dim() == 4 and seen.shape[2] == 1:
+    if seen is not None and seen.shape[2] == 1:
         # Another number in each vector, and a second one to be even, cost less than to pass over all weights.
         query, key = functional.pad(query, (0, 2)), functional.pad(key, (0, 2))
         query[..., -2], key[..., -2] = 1, _added(seen, key.dtype)[:, :, 0]

@@ -125,7 +125,7 @@ class Layout:
 
     def mask(self) -> Tensor:
         """Return (sequences, longest), True where a token stands once padding is back."""
-        return torch.arange(self._shape[1], device=self._lengths.device) < self._lengths[:, None]
+        return self._is_token(slice(None), self._shape[1])
 
     def positions(self) -> Tensor:
         """Return the place of each token in its sequence, (1, packed tokens)."""
@@ -141,9 +141,12 @@ class Layout:
 
     def _tokens(self, sequences: Tensor, longest: int) -> Tensor:
         """Return which packed token stands where, (sequences, longest)."""
-        columns = torch.arange(longest, device=sequences.device)
-        tokens = self._starts[sequences, None] + columns
-        return tokens.masked_fill(columns >= self._lengths[sequences, None], self.num_tokens - 1)
+        tokens = self._starts[sequences, None] + torch.arange(longest, device=sequences.device)
+        return tokens.masked_fill(~self._is_token(sequences, longest), self.num_tokens - 1)
+
+    def _is_token(self, sequences: Tensor | slice, longest: int) -> Tensor:
+        """Return (sequences, longest), True where a token stands."""
+        return torch.arange(longest, device=self._lengths.device) < self._lengths[sequences, None]
 
     def _places_of(self, parts: list[Tensor], rows_per_token: int = 1) -> Places:
         packed = torch.cat([part.flatten() for part in parts])
@@ -156,7 +159,7 @@ class Layout:
         sequences = torch.tensor(numbers, device=device)
         if self.lengths[numbers[-1]] == longest:
             return Group(sequences, longest, None)
-        return Group(sequences, longest, torch.arange(longest, device=device) < self._lengths[sequences, None])
+        return Group(sequences, longest, self._is_token(sequences, longest))
 
 
 def _rounded(number: int) -> int:

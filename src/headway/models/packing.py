@@ -199,7 +199,8 @@ def attention(
     if layout is None:
         causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
         if causal and attention_mask is None and query.shape[2] > 1:
-            attention_mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()
+            every = torch.ones(1, 1, query.shape[2], key.shape[2], dtype=torch.bool, device=query.device)
+            attention_mask = every.tril()
         output = attend(query, key, value, attention_mask, how)
         return output.transpose(1, 2).contiguous(), None
     query, key, value = (one[0].transpose(0, 1) for one in (query, key, value))  # (packed tokens, heads, head size)

@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AttentionInterface
 
+from headway.models.attention import How, attend
 from headway.models.heads import POOLED, HeadedModel
 from headway.models.layout import Layout
 
@@ -166,9 +168,8 @@ class _FirstQuery:
         of_heads = (-1, self.block.attention_head_size)
         query = of_query(hidden_states).view(len(everything), *of_heads)
         asked = torch.einsum("bhd,hdi->bhi", query, of_key.weight.view(*of_heads, of_key.in_features))
-        scores = torch.matmul(asked, everything.transpose(1, 2)).float() * self.block.scaling
-        if seen is not None:
-            scores = scores.masked_fill(~seen[:, :, 0], torch.finfo(scores.dtype).min)
-        mixed = torch.matmul(scores.softmax(-1).to(everything.dtype), everything)  # (sequences, heads, width)
+        # The heads are as many tokens of one head, which ask what the layer reads.
+        read = everything[:, None]
+        mixed = attend(asked[:, None], read, read, seen, How(self.block.scaling, 0.0, functional.dropout))[:, 0]
         found = torch.einsum("bhi,hdi->bhd", mixed, of_value.weight.view(*of_heads, of_value.in_features)).flatten(1)
         return (found if of_value.bias is None else found + of_value.bias).view_as(hidden_states)
