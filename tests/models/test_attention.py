@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from headway.models import attention
+from headway.models.dropout import dropout
 
 HOW = attention.How(8**-0.5, 0.0, nn.functional.dropout)
 
@@ -151,6 +152,37 @@ def test_which_way_is_taken(dtype: torch.dtype, length: int, way: list[str], way
     ways.clear()
     attention.attend(query, key, key, None, HOW)
     assert ways == (["softmax"] if dtype == torch.bfloat16 and length <= 512 else [])
+
+
+@pytest.mark.parametrize(("keys", "dtype"), [(20, torch.float32), (128, torch.float32), (129, torch.bfloat16)])
+def test_one_query_is_trained_in_float32_with_the_same_weights_dropped(
+    keys: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under autocast, too, which would round the numbers before each product."""
+    torch.manual_seed(0)
+    query, key = (torch.randn(3, 2, number, 8).bfloat16().requires_grad_() for number in (1, keys))
+    seen = torch.arange(keys) < torch.tensor([keys, keys - 3, 5])[:, None, None, None]
+    how = attention.How(HOW.scale, 0.5, dropout)
+    products: list[torch.dtype] = []
+    matmul = torch.matmul
+
+    def watched(*given: Tensor) -> Tensor:
+        product = matmul(*given)
+        products.append(product.dtype)
+        return product
+
+    monkeypatch.setattr(torch, "matmul", watched)
+    results = []
+    for longest in (attention._SHORT, 0):
+        monkeypatch.setattr(attention, "_SHORT", longest)
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = attention.attend(query, key, key, seen, how)
+        assert output.dtype == torch.bfloat16
+        results.append([output, *torch.autograd.grad(output.float().sin().sum(), (query, key))])
+    assert products == [dtype] * 2 + [torch.bfloat16] * 2
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=0.05, atol=0.05)
 
 
 def test_a_few_weights_are_not_worth_it(ways: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,13 +77,32 @@ def test_outside_of_prediction_the_layer_is_plain(context: Callable[[], Any], pr
 
 
 @needs_sorting
-def test_autocast_and_other_precisions_are_plain_in_inference_mode(products: list[torch.Size]) -> None:
+def test_under_autocast_the_weights_are_sorted_as_it_rounds_them(products: list[torch.Size]) -> None:
+    model, input = model_of(), torch.randn(3, 48)
+    bfloat16 = torch.autocast("cpu", torch.bfloat16)
+    with torch.inference_mode():
+        exact = model(input)
+        with bfloat16:
+            rounded = model(input)
+        sort_weights(model)
+        for _ in range(2):  # there and back
+            with bfloat16:
+                found = model(input)
+            assert found.dtype == torch.bfloat16
+            torch.testing.assert_close(found, rounded, rtol=0.02, atol=0.02)
+            torch.testing.assert_close(model(input), exact)
+    assert len(products) == 8
+
+
+@needs_sorting
+def test_precisions_that_are_not_sorted_are_plain(products: list[torch.Size]) -> None:
     model = model_of()
     sort_weights(model)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        assert model(torch.randn(3, 48)).dtype == torch.bfloat16
-    with torch.inference_mode(), pytest.raises(RuntimeError, match="dtype"):
-        model(torch.randn(3, 48).bfloat16())
+    with torch.inference_mode():
+        with torch.autocast("cpu", torch.float16):
+            assert model(torch.randn(3, 48)).dtype == torch.float16
+        with pytest.raises(RuntimeError, match="dtype"):
+            model(torch.randn(3, 48).bfloat16())
     assert not products
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from headway.data.token_cache import open_or_build, record_batches
 from headway.errors import RecipeError
 from headway.inference import LossMean
+from headway.models import blocked
 from headway.models.backbone import load_backbone
 from headway.models.options import ModelOptions
 from headway.recipe import Recipe
@@ -161,6 +163,22 @@ def test_in_bfloat16_those_of_the_training_rows_take_half_the_room(
     # All but the rounding of what enters the layers above.
     anew = train(recipe, output_dir=tmp_path / "anew")
     assert cached["loss"] == pytest.approx(anew["loss"], abs=0.02)
+
+
+@pytest.mark.skipif(not blocked.can_sort(), reason="this torch or processor has nothing for it")
+def test_they_are_encoded_by_sorted_weights_in_each_precision(
+    reviews_csv: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sort, sorted_in = blocked._sorted, Counter[torch.dtype]()
+
+    def watched(weight: torch.Tensor) -> torch.Tensor:
+        sorted_in[weight.dtype] += 1
+        return sort(weight)
+
+    monkeypatch.setattr(blocked, "_sorted", watched)
+    train(recipe_of(reviews_csv, tiny_bert, **{"training.bf16": True}), output_dir=tmp_path / "run")
+    # Six maps of the frozen layer and the body's pooler, for the training rows; the other splits are in float32.
+    assert sorted_in[torch.bfloat16] == 7
 
 
 @pytest.mark.parametrize("packing", [False, True])

@@ -14,6 +14,10 @@ _LONGEST_BY_PRODUCTS = {torch.bfloat16: 512, torch.float32: 128}
 """On the processor two products and a softmax are faster than the fused kernel up to so many tokens, in float32 in
 prediction only; and with dropout, which that kernel does not know, in any numbers and at any length."""
 
+_SHORT = 128
+"""Of up to so many keys, one query for each text is trained in float32, which nothing is prepared for: oneDNN prepares
+each product of a new size in bfloat16, and that takes longer than these take."""
+
 _MANY_WEIGHTS = 2**17
 """From so many on the softmax is left out, in prediction in bfloat16: of fewer, to look at their sums costs more."""
 
@@ -54,6 +58,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how: 
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=seen, dropout_p=how.dropout, scale=how.scale
         )
+    if is_half and torch.is_grad_enabled() and query.shape[2] == 1 and key.shape[2] <= _SHORT:
+        with torch.autocast(query.device.type, enabled=False):
+            exact = _by_softmax(query.float(), key.float(), value.float(), seen, how)
+        return exact.to(query.dtype)
     if is_prediction and is_half and query.shape[:3].numel() * key.shape[2] >= _MANY_WEIGHTS:
         output = _by_powers(query, key, value, seen, how.scale)
         if output is not None:

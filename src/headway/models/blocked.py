@@ -4,6 +4,7 @@ torch multiplies float32 by MKL, which on processors of other makers than Intel 
 precision it sorts the weights anew for each product. oneDNN, which comes with torch, takes weights that were sorted
 once, and computes a GELU behind it on the way. The numbers are the same but for the order of additions. Weights that
 change stay out of it: a layer computes this way in inference mode only, and whoever trains in between sorts again.
+Under autocast they are sorted as it rounds them, which it would do for each batch.
 """
 
 from __future__ import annotations
@@ -38,15 +39,20 @@ class _Blocked:
     def takes(self, input: Tensor) -> bool:
         return (
             torch.is_inference_mode_enabled()  # else somebody asks for gradients, or exports the model
-            and input.dtype == self.linear.weight.dtype
             and input.is_cpu
-            and not torch.is_autocast_enabled("cpu")
+            and (torch.is_autocast_enabled("cpu") or input.dtype == self.linear.weight.dtype)
+            and self._dtype() in _DTYPES
         )
 
     def product(self, input: Tensor, activation: str = "none") -> Tensor:
-        if self.weight is None:
-            self.weight = _sorted(self.linear.weight)
-        return _product(input, self.weight, self.linear.bias, activation)
+        dtype, bias = self._dtype(), self.linear.bias
+        if self.weight is None or self.weight.dtype != dtype:
+            self.weight = _sorted(self.linear.weight.to(dtype))
+        return _product(input.to(dtype), self.weight, None if bias is None else bias.to(dtype), activation)
+
+    def _dtype(self) -> torch.dtype:
+        """Return what the product is computed in; under autocast, what that makes of input, weight and bias."""
+        return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else self.linear.weight.dtype
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Blocked:
         # Sorted weights cannot be copied, and need not be: nothing writes into them.

@@ -108,12 +108,10 @@ def encode_once(
     needed = sum(np.dtype(dtypes[name]).itemsize * source.width * int(sizes[name].sum()) for name in missing)
     has_room = not missing or _has_room(needed)
     found = dict(features)
-    for name, some in features.items():
-        if name in missing and not has_room:
-            continue
-        # Autocast, which bfloat16 goes through, takes plain weights.
-        is_sorted = inference.sort_weights and not is_low[name]
-        with sorted_weights(inference.model) if is_sorted else contextlib.nullcontext():
+    with sorted_weights(inference.model) if inference.sort_weights else contextlib.nullcontext():
+        for name, some in features.items():
+            if name in missing and not has_room:
+                continue
             vectors = open_or_encode(
                 some.name,
                 keys[name],
@@ -125,7 +123,7 @@ def encode_once(
                 of_tokens=source.of_tokens and num_frozen is None,
                 dtype=dtypes[name],
             )
-        found[name] = some.with_vectors(vectors) if num_frozen is None else some.with_activations(vectors)
+            found[name] = some.with_vectors(vectors) if num_frozen is None else some.with_activations(vectors)
     return found
 
 
