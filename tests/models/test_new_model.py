@@ -14,7 +14,7 @@ from headway.errors import RecipeError
 from headway.models.backbone import load_backbone
 from headway.models.new_model import ModelSize, write_new_model
 from headway.models.options import ModelOptions
-from headway.models.safe_loading import check_finite, load_tokenizer, load_weights
+from headway.models.safe_loading import load_tokenizer, load_weights
 
 SIZE = ModelSize(num_layers=2, d_model=32, num_heads=4, ffn_dim=64, max_length=24)
 SOURCES = ["der Hund läuft", "die Katze schläft", "das Kind sitzt", "ein Mann steht"]
@@ -58,7 +58,7 @@ def test_headway_accepts_the_folder_and_draws_nothing_anew(folder: Path) -> None
         backbone.folder, auto_class="AutoModelForSeq2SeqLM", config=backbone.config, weights=backbone.weights
     )
     assert (loaded.missing, loaded.unexpected, loaded.mismatched) == ((), (), {})
-    check_finite(loaded.model.state_dict(), where=folder)
+    assert all(one.isfinite().all() for one in loaded.model.state_dict().values())
 
 
 def test_the_positions_are_sines(folder: Path) -> None:

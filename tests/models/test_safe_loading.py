@@ -14,7 +14,6 @@ import headway
 from headway.errors import ModelError
 from headway.models.folder_checks import check_folder
 from headway.models.safe_loading import (
-    check_finite,
     load_config,
     load_tensors,
     load_tokenizer,
@@ -126,14 +125,25 @@ def test_tensors_of_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_tensor_that_is_not_a_number_is_named(tmp_path, value):
-    check_finite({"good": torch.ones(2), "numbers": torch.arange(2)}, where=tmp_path)
-    with pytest.raises(ModelError, match=r"'bad\.weight' holds NaN or infinity"):
-        check_finite({"good": torch.ones(2), "bad.weight": torch.tensor([1.0, value])}, where=tmp_path)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_tensor_that_is_not_a_number_is_named(tmp_path, value, dtype):
+    path = tmp_path / "x.safetensors"
+    save_file(
+        {"good": torch.ones(2), "numbers": torch.arange(2), "bad.weight": torch.tensor([1, value]).to(dtype)}, path
+    )
+    with pytest.raises(ModelError, match=r"x\.safetensors: the tensor 'bad\.weight' holds NaN or infinity"):
+        load_tensors(path)
 
 
 def test_large_numbers_whose_sum_is_infinite_are_numbers(tmp_path):
-    check_finite({"large": torch.full((4,), 3e38)}, where=tmp_path)
+    save_file({"large": torch.full((4,), 3e38)}, tmp_path / "x.safetensors")
+    assert load_tensors(tmp_path / "x.safetensors")["large"].isfinite().all()
+
+
+def test_weights_that_are_not_numbers_are_refused(tiny_folder):
+    change_weights(tiny_folder, lambda tensors: tensors["pooler.dense.bias"].fill_(float("nan")))
+    with pytest.raises(ModelError, match=r"model\.safetensors: the tensor 'pooler\.dense\.bias' holds NaN"):
+        load(tiny_folder)
 
 
 def test_a_tokenizer_is_the_same_before_and_after_its_first_text(tiny_folder, edit_json):

@@ -34,7 +34,6 @@ from headway.models.prefix import PREFIX_FILE
 from headway.models.reinitialising import reinitialize
 from headway.models.safe_loading import (
     Loaded,
-    check_finite,
     load_config,
     load_tokenizer,
     load_weights,
@@ -120,7 +119,6 @@ class Backbone:
         of_pretrained = "" if kind == "seq2seq" else prefix
         is_made = kind == "seq2seq" and not config.is_encoder_decoder
         new = loaded.missing if is_made else _new_parameters(loaded, prefix=of_pretrained, folder=self.folder)
-        check_finite(dict(loaded.model.named_parameters()), where=self.folder)
         # A prefix lengthens what attention sees beyond the tokens that could be packed.
         if options.packing and not options.has_prefix:
             pack(loaded.model)

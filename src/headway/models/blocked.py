@@ -32,27 +32,25 @@ class _Blocked:
         self.weight: Tensor | None = None
 
     def __call__(self, input: Tensor) -> Tensor:
-        if self.takes(input):
-            return self.product(input)
-        return functional.linear(input, self.linear.weight, self.linear.bias)
+        dtype = self.dtype_of(input)
+        if dtype is None:
+            return functional.linear(input, self.linear.weight, self.linear.bias)
+        return self.product(input, dtype)
 
-    def takes(self, input: Tensor) -> bool:
-        return (
-            torch.is_inference_mode_enabled()  # else somebody asks for gradients, or exports the model
-            and input.is_cpu
-            and (torch.is_autocast_enabled("cpu") or input.dtype == self.linear.weight.dtype)
-            and self._dtype() in _DTYPES
-        )
+    def dtype_of(self, input: Tensor) -> torch.dtype | None:
+        """Return what the product with ``input`` is computed in, or None where it is not for sorted weights."""
+        if not (torch.is_inference_mode_enabled() and input.is_cpu):  # else somebody asks for gradients, or exports
+            return None
+        if torch.is_autocast_enabled("cpu"):
+            dtype = torch.get_autocast_dtype("cpu")
+            return dtype if dtype in _DTYPES else None
+        return input.dtype if input.dtype == self.linear.weight.dtype else None
 
-    def product(self, input: Tensor, activation: str = "none") -> Tensor:
-        dtype, bias = self._dtype(), self.linear.bias
+    def product(self, input: Tensor, dtype: torch.dtype, activation: str = "none") -> Tensor:
         if self.weight is None or self.weight.dtype != dtype:
             self.weight = _sorted(self.linear.weight.to(dtype))
+        bias = self.linear.bias
         return _product(input.to(dtype), self.weight, None if bias is None else bias.to(dtype), activation)
-
-    def _dtype(self) -> torch.dtype:
-        """Return what the product is computed in; under autocast, what that makes of input, weight and bias."""
-        return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else self.linear.weight.dtype
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Blocked:
         # Sorted weights cannot be copied, and need not be: nothing writes into them.
@@ -71,8 +69,10 @@ class _Activated:
         dense = self.module.dense
         sorts = vars(dense).get("forward")
         is_watched = dense._forward_hooks or dense._forward_pre_hooks
-        if isinstance(sorts, _Blocked) and not is_watched and sorts.takes(hidden_states):
-            return sorts.product(hidden_states, "gelu")
+        if isinstance(sorts, _Blocked) and not is_watched:
+            dtype = sorts.dtype_of(hidden_states)
+            if dtype is not None:
+                return sorts.product(hidden_states, dtype, "gelu")
         return cast(Tensor, type(self.module).forward(self.module, hidden_states))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,12 +112,17 @@ def load_weights(
         weights: what `check_folder` found.
         attn_implementation: how attention is computed; None lets transformers choose.
         trust_remote_code: whether the folder's own Python code may run.
+
+    Raises:
+        ModelError: the weights are damaged, or belong to another configuration.
     """
     family = getattr(transformers, auto_class)
     settings = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     with _errors_named(folder, f"the weights as {auto_class}"), quiet():
         if not trust_remote_code:
             _check_size(folder, family, config, weights)
+        for path in weights.files:
+            _check_finite(path)
         model, report = family.from_pretrained(
             str(folder),
             config=config,
@@ -149,24 +154,13 @@ def load_weights(
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of one safetensors file."""
+    """Return the tensors of one safetensors file, all of which are numbers."""
     if not path.is_file():
         raise ModelError(f"{path.parent} lacks {path.name}. Copy the whole folder again, or repeat the run.")
     read_shapes(path)
     with _errors_named(path.parent, path.name):
+        _check_finite(path)
         return safetensors.torch.load_file(path, device="cpu")
-
-
-def check_finite(tensors: Mapping[str, Tensor], *, where: Path) -> None:
-    """Complain of the first tensor that holds NaN or infinity.
-
-    Raises:
-        ModelError: naming the tensor.
-    """
-    for name, tensor in tensors.items():
-        # The sum tells of either, too, and much faster; of very large numbers it may itself be no number.
-        if tensor.is_floating_point() and not bool(tensor.sum().isfinite()) and not bool(tensor.isfinite().all()):
-            raise ModelError(f"{where}: the tensor {name!r} holds NaN or infinity. The weights are damaged.")
 
 
 @contextmanager
@@ -184,6 +178,19 @@ def quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if has_bar:
             transformers_logging.enable_progress_bar()
+
+
+def _check_finite(path: Path) -> None:
+    """Complain of the first tensor of a file that holds NaN or infinity.
+
+    Looked at in the model, all of it would be in memory from then on, and most embeddings are never asked for.
+    """
+    with safetensors.safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118  it is no mapping
+            tensor = file.get_tensor(name)
+            # The sum tells of either, too, and much faster; of very large numbers it may itself be no number.
+            if tensor.is_floating_point() and not bool(tensor.sum().isfinite()) and not bool(tensor.isfinite().all()):
+                raise ModelError(f"{path}: the tensor {name!r} holds NaN or infinity. The weights are damaged.")
 
 
 def _check_size(folder: Path, family: Any, config: Any, weights: Weights) -> None:

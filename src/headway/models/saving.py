@@ -33,7 +33,6 @@ from headway.models.heads import HeadedModel
 from headway.models.packing import is_packed, pack
 from headway.models.prefix import FAMILIES, PREFIX_FILE, prefix_of, put_prefix, table_of, width_of, without_prefix
 from headway.models.safe_loading import (
-    check_finite,
     load_config,
     load_tensors,
     load_tokenizer,
@@ -173,7 +172,6 @@ def load_model(folder: Path, kind: str, *, allow_user_code: bool) -> tuple[nn.Mo
         skip_unread_tokens(model, kind=kind)
     if "windows" in description:
         model = _rebuild_windows(folder, model, description["windows"])
-    check_finite(model.state_dict(), where=folder)
     _check_files(folder, description)
     return model.eval(), tokenizer
 

@@ -108,10 +108,11 @@ def encode_once(
     needed = sum(np.dtype(dtypes[name]).itemsize * source.width * int(sizes[name].sum()) for name in missing)
     has_room = not missing or _has_room(needed)
     found = dict(features)
-    with sorted_weights(inference.model) if inference.sort_weights else contextlib.nullcontext():
-        for name, some in features.items():
-            if name in missing and not has_room:
-                continue
+    for name, some in features.items():
+        if name in missing and not has_room:
+            continue
+        # Anew for each split: those of two precisions are not held at once.
+        with sorted_weights(inference.model) if inference.sort_weights else contextlib.nullcontext():
             vectors = open_or_encode(
                 some.name,
                 keys[name],
@@ -123,7 +124,7 @@ def encode_once(
                 of_tokens=source.of_tokens and num_frozen is None,
                 dtype=dtypes[name],
             )
-            found[name] = some.with_vectors(vectors) if num_frozen is None else some.with_activations(vectors)
+        found[name] = some.with_vectors(vectors) if num_frozen is None else some.with_activations(vectors)
     return found
 
 

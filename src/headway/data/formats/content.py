@@ -92,13 +92,7 @@ class Wanted:
         Raises:
             DataError: a required column is missing, or a name that matters stands twice.
         """
-        missing = [
-            (task, name)
-            for task, names in self.required.items()
-            if not self._is_served(self.unless.get(task), found)
-            for name in names
-            if name not in found
-        ]
+        missing = self._missing(found)
         if missing:
             names = [name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}..." for name in found[:20]]
             shown = ", ".join(map(repr, names)) + (", ..." if len(found) > 20 else "")
@@ -108,8 +102,7 @@ class Wanted:
                 + did_you_mean(name, found)
                 for task, name in missing
             ]
-            example = ", ".join(f"{task}: ..." for task, _ in missing)
-            hint = hint or f"Say which of them is meant: data.columns: {{{example}}}."
+            hint = hint or f"Say which of them is meant: {self.mapping(found)}."
             lines.append(f"The columns found are {shown or 'none'}. {hint}")
             raise DataError("\n".join(lines))
         twice = [name for name in dict.fromkeys(found) if found.count(name) > 1 and name]
@@ -120,6 +113,21 @@ class Wanted:
             )
         present = set(found)
         return [name for name in self.names if name in present]
+
+    def mapping(self, found: Sequence[str]) -> str:
+        """Return the option that says which of the columns ``found`` are those that are missing."""
+        roles = dict.fromkeys(task for task, _ in self._missing(found))
+        return f"data.columns: {{{', '.join(f'{task}: ...' for task in roles)}}}"
+
+    def _missing(self, found: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the required columns of the file that are not among those ``found``, each with that of the task."""
+        return [
+            (task, name)
+            for task, names in self.required.items()
+            if not self._is_served(self.unless.get(task), found)
+            for name in names
+            if name not in found
+        ]
 
     def _is_served(self, task: str | None, found: Sequence[str]) -> bool:
         """Whether the file has what a column of the task is read from."""

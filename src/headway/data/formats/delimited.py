@@ -143,7 +143,7 @@ def _header_hint(header: Sequence[str], wanted: Wanted, delimiter: str) -> str:
             return f"The columns seem to be separated by {word}, not {delimiter!r}: set data.delimiter: {other!r}."
     return (
         f"If the first line is a row and not a header, name the columns: data.column_names: [...] ({len(header)} "
-        f"names). Else say which is meant: data.columns: {{{needed[0]}: ...}}."
+        f"names). Else say which is meant: {wanted.mapping(header)}."
     )
 
 
