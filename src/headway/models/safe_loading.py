@@ -183,7 +183,7 @@ def quiet() -> Iterator[None]:
 def _check_finite(path: Path) -> None:
     """Complain of the first tensor of a file that holds NaN or infinity.
 
-    Looked at in the model, all of it would be in memory from then on, and most embeddings are never asked for.
+    Looked at in the model, its whole mapping of the file would stay in memory from then on, asked for or not.
     """
     with safetensors.safe_open(path, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118  it is no mapping
