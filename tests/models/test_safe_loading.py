@@ -125,7 +125,7 @@ def test_tensors_of_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float8_e5m2])
 def test_a_tensor_that_is_not_a_number_is_named(tmp_path, value, dtype):
     path = tmp_path / "x.safetensors"
     save_file(
@@ -138,6 +138,11 @@ def test_a_tensor_that_is_not_a_number_is_named(tmp_path, value, dtype):
 def test_large_numbers_whose_sum_is_infinite_are_numbers(tmp_path):
     save_file({"large": torch.full((4,), 3e38)}, tmp_path / "x.safetensors")
     assert load_tensors(tmp_path / "x.safetensors")["large"].isfinite().all()
+
+
+def test_numbers_of_8_bits_are_numbers(tmp_path):
+    save_file({"small": torch.ones(4).to(torch.float8_e4m3fn)}, tmp_path / "x.safetensors")
+    assert load_tensors(tmp_path / "x.safetensors")["small"].float().tolist() == [1, 1, 1, 1]
 
 
 def test_weights_that_are_not_numbers_are_refused(tiny_folder):

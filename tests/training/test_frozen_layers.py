@@ -166,7 +166,7 @@ def test_in_bfloat16_those_of_the_training_rows_take_half_the_room(
 
 
 @pytest.mark.skipif(not blocked.can_sort(), reason="this torch or processor has nothing for it")
-def test_they_are_encoded_by_sorted_weights_in_each_precision(
+def test_in_bfloat16_they_are_encoded_by_sorted_weights_too(
     reviews_csv: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sort, sorted_in = blocked._sorted, Counter[torch.dtype]()

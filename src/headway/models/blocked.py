@@ -32,24 +32,20 @@ class _Blocked:
         self.weight: Tensor | None = None
 
     def __call__(self, input: Tensor) -> Tensor:
-        dtype = self.dtype_of(input)
-        if dtype is None:
-            return functional.linear(input, self.linear.weight, self.linear.bias)
-        return self.product(input, dtype)
+        output = self.product(input)
+        return functional.linear(input, self.linear.weight, self.linear.bias) if output is None else output
 
-    def dtype_of(self, input: Tensor) -> torch.dtype | None:
-        """Return what the product with ``input`` is computed in, or None where it is not for sorted weights."""
+    def product(self, input: Tensor, activation: str = "none") -> Tensor | None:
+        """Return the product with sorted weights and what is computed behind it, or None where it is not for them."""
         if not (torch.is_inference_mode_enabled() and input.is_cpu):  # else somebody asks for gradients, or exports
             return None
-        if torch.is_autocast_enabled("cpu"):
-            dtype = torch.get_autocast_dtype("cpu")
-            return dtype if dtype in _DTYPES else None
-        return input.dtype if input.dtype == self.linear.weight.dtype else None
-
-    def product(self, input: Tensor, dtype: torch.dtype, activation: str = "none") -> Tensor:
+        weight, bias = self.linear.weight, self.linear.bias
+        is_cast = torch.is_autocast_enabled("cpu")
+        dtype = torch.get_autocast_dtype("cpu") if is_cast else weight.dtype
+        if dtype not in _DTYPES or not (is_cast or input.dtype == dtype):
+            return None
         if self.weight is None or self.weight.dtype != dtype:
-            self.weight = _sorted(self.linear.weight.to(dtype))
-        bias = self.linear.bias
+            self.weight = _sorted(weight.to(dtype))
         return _product(input.to(dtype), self.weight, None if bias is None else bias.to(dtype), activation)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Blocked:
@@ -69,11 +65,8 @@ class _Activated:
         dense = self.module.dense
         sorts = vars(dense).get("forward")
         is_watched = dense._forward_hooks or dense._forward_pre_hooks
-        if isinstance(sorts, _Blocked) and not is_watched:
-            dtype = sorts.dtype_of(hidden_states)
-            if dtype is not None:
-                return sorts.product(hidden_states, dtype, "gelu")
-        return cast(Tensor, type(self.module).forward(self.module, hidden_states))
+        output = sorts.product(hidden_states, "gelu") if isinstance(sorts, _Blocked) and not is_watched else None
+        return cast(Tensor, type(self.module).forward(self.module, hidden_states)) if output is None else output
 
 
 def sort_weights(model: nn.Module) -> None:

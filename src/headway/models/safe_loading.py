@@ -188,6 +188,8 @@ def _check_finite(path: Path) -> None:
     with safetensors.safe_open(path, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118  it is no mapping
             tensor = file.get_tensor(name)
+            if tensor.is_floating_point() and tensor.element_size() == 1:
+                tensor = tensor.float()  # of 8 bits torch has no sums
             # The sum tells of either, too, and much faster; of very large numbers it may itself be no number.
             if tensor.is_floating_point() and not bool(tensor.sum().isfinite()) and not bool(tensor.isfinite().all()):
                 raise ModelError(f"{path}: the tensor {name!r} holds NaN or infinity. The weights are damaged.")
