@@ -29,12 +29,13 @@ GENERATED_ROWS_PER_CHUNK = 256
 """Of a task that generates: each row takes long, and whoever waits wants to see the first ones."""
 TOKENS_PER_CHUNK = 1_000_000
 
-SECURITY = 2.0
-"""Float32 is asked again where an answer's lead is less than so many times what rounding was seen to move."""
+SECURITY, SECURITY_OF_FEW = 2.0, 3.0
+"""Float32 is asked again where an answer's lead is less than so many times what rounding was seen to move; of few rows,
+others may move farther."""
 UNKNOWN_MARGIN = 0.05
 """The least margin until `ROWS_AT_ONCE` were computed twice; most models move less."""
-ROWS_AT_ONCE = 16
-"""That are asked about again before the margin is set anew."""
+ROWS_AT_ONCE = 8
+"""That are asked about again before the margin is set anew; twice as many are no longer few."""
 
 
 @dataclass(slots=True)
@@ -74,7 +75,7 @@ class Exact:
     @property
     def margin(self) -> float:
         """Answers with a smaller lead may be due to rounding."""
-        seen = SECURITY * self.moved
+        seen = self.moved * (SECURITY if self.num_rows >= 2 * ROWS_AT_ONCE else SECURITY_OF_FEW)
         return seen if self.num_rows >= ROWS_AT_ONCE else max(seen, UNKNOWN_MARGIN)
 
     def note(self, lead: float, exact_lead: float, *, is_same: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +15,15 @@ _LONGEST_BY_PRODUCTS = {torch.bfloat16: 512, torch.float32: 128}
 """On the processor two products and a softmax are faster than the fused kernel up to so many tokens, in float32 in
 prediction only; and with dropout, which that kernel does not know, in any numbers and at any length."""
 
-_SHORT = 128
-"""Of up to so many keys, one query for each text is trained in float32, which nothing is prepared for: oneDNN prepares
-each product of a new size in bfloat16, and that takes longer than these take."""
+_LONGEST_BY_POWERS = 512
+"""Without a softmax they are faster up to so many tokens, in prediction."""
 
-_MANY_WEIGHTS = 2**17
-"""From so many on the softmax is left out, in prediction in bfloat16: of fewer, to look at their sums costs more."""
+_SHORT = 128
+"""Of up to so many keys, one query for each text is trained in float32."""
+
+_MANY_WEIGHTS, _CACHED_WEIGHTS = 2**17, 2**20
+"""From so many on the softmax is left out: of fewer, to look at their sums costs more. And so many are made at once, so
+that they are in the caches of the processor when they are read again."""
 
 _WIDTH, _HALF_WIDTH = 32, 16
 """Numbers of bfloat16 in a register of AVX-512, or of float32: how many torch's softmax takes at once. From half of the
@@ -53,20 +57,49 @@ def attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how: 
     # A text that is written token by token asks once about each key, which is little work either way.
     is_prediction = not (how.dropout or torch.is_grad_enabled()) and query.shape[2] > 1
     is_half = query.dtype == torch.bfloat16
+    if is_prediction and not query.is_cuda and query.dtype in _LONGEST_BY_PRODUCTS:
+        output = _by_powers_in_parts(query, key, value, seen, how.scale)
+        if output is not None:
+            return output
     is_short = query.shape[2] <= _LONGEST_BY_PRODUCTS.get(query.dtype, 0) and (is_half or is_prediction)
     if query.is_cuda or not (how.dropout or is_short):
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=seen, dropout_p=how.dropout, scale=how.scale
         )
     if is_half and torch.is_grad_enabled() and query.shape[2] == 1 and key.shape[2] <= _SHORT:
-        with torch.autocast(query.device.type, enabled=False):
-            exact = _by_softmax(query.float(), key.float(), value.float(), seen, how)
-        return exact.to(query.dtype)
-    if is_prediction and is_half and query.shape[:3].numel() * key.shape[2] >= _MANY_WEIGHTS:
-        output = _by_powers(query, key, value, seen, how.scale)
-        if output is not None:
-            return output
+        return attend_in_float32(query, key, value, seen, how)
     return _by_softmax(query, key, value, seen, how)
+
+
+def attend_in_float32(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how: How) -> Tensor:
+    """Return what `attend` does, for few queries in bfloat16 on the processor.
+
+    oneDNN prepares each product of a new size in bfloat16, which takes longer than so small ones take in float32.
+    """
+    exact_key = key.float()
+    exact_value = exact_key if value is key else value.float()
+    with torch.autocast(query.device.type, enabled=False):
+        return _by_softmax(query.float(), exact_key, exact_value, seen, how).to(query.dtype)
+
+
+def _by_powers_in_parts(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, scale: float) -> Tensor | None:
+    """Return attention without a softmax, some texts at a time, or None where another way is faster or safer."""
+    weights_per_text = query.shape[1:3].numel() * key.shape[2]
+    if query.shape[2] > _LONGEST_BY_POWERS or len(query) * weights_per_text < _MANY_WEIGHTS:
+        return None
+    num_texts = max(1, _CACHED_WEIGHTS // weights_per_text)
+    if num_texts >= len(query) or query.dtype == torch.bfloat16:
+        # In bfloat16 they are half as large, and oneDNN would prepare the products of the last part anew.
+        return _by_powers(query, key, value, seen, scale)
+    masks = itertools.repeat(seen) if seen is None or len(seen) == 1 else torch.split(seen, num_texts)
+    parts = (torch.split(one, num_texts) for one in (query, key, value))
+    outputs = []
+    for q, k, v, mask in zip(*parts, masks, strict=False):
+        output = _by_powers(q, k, v, mask, scale)
+        if output is None:
+            return None
+        outputs.append(output)
+    return torch.cat(outputs)
 
 
 def _by_powers(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, scale: float) -> Tensor | None:
