@@ -37,9 +37,9 @@ LEVERS = {
 REFERENCES = ("pipeline-1", "pipeline-32")
 """The variants that speed is compared with; answers are compared with the first, each text alone in float32."""
 RATES = ("sentences_per_second", "sentences_per_cpu_second")
-ROWS_PER_LABEL = 150
-"""Rows that the model learns from where there is none yet. Speed depends on what it has learnt only in how many answers
-are so close that bfloat16 asks float32 again, and after so few rows they are many."""
+ROWS_PER_LABEL = 1000
+"""Rows of a set that a model learns from where there is none yet. Speed depends on what it has learnt only in how many
+answers are so close that bfloat16 asks float32 again; under a model that knows little they are many."""
 WARM_UP = 16
 """Texts that are predicted before the clock runs."""
 Labels = list[dict[str, float]]
@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     data = os.environ.get("HEADWAY_TEST_DATA")
     add("--data", type=Path, default=Path(data) if data else None, help="folder of the data sets [$HEADWAY_TEST_DATA]")
-    add("--run", type=Path, help="run directory of a text classification [trained on 300 rows of sst2]")
+    add("--run", type=Path, help="run directory of a text classification [one trained on each set]")
     add("--sets", type=names(tuple(SETS)), default=tuple(SETS), help=f"some of {','.join(SETS)} [all]")
     known = (*VARIANTS, *LEVERS)
     add("--variants", type=names(known), default=VARIANTS, help=f"some of {','.join(known)} [{','.join(VARIANTS)}]")
@@ -93,19 +93,23 @@ def build_parser() -> argparse.ArgumentParser:
 
 def measure_all(options: argparse.Namespace, results: dict[str, Any]) -> list[str]:
     """Measure what ``results`` lacks, saving it after each measurement; return the names of those that failed."""
-    run = options.run or options.output / "run"
-    common = {"run": str(run.resolve()), "data": str(options.data.resolve()), "threads": options.threads}
-    if not (run / "model").is_dir():
+    common = {"data": str(options.data.resolve()), "threads": options.threads}
+    runs = {name: options.run or options.output / f"run-{name}" for name in options.sets}
+    for name, run in runs.items():
+        if (run / "model").is_dir():
+            continue
         if options.run is not None:
             return [f"--run: {run} holds no finished run"]
-        if _process({"kind": "train", "model": options.model, **common}, options) is None:
-            return ["the training of a model"]
+        job = {"kind": "train", "set": name, "run": str(run.resolve()), "model": options.model, **common}
+        if _process(job, options) is None:
+            return [f"the training of a model on {name}"]
     done = {(one["set"], one["seed"], one["variant"]) for one in results["measurements"]}
     failed = []
     for name, repeat, variant in measurements(options.sets, range(options.repeats), options.variants):
         if (name, repeat, variant) in done:
             continue
-        job = {"kind": variant, "set": name, "max_rows": options.max_rows, **common}
+        run = str(runs[name].resolve())
+        job = {"kind": variant, "set": name, "run": run, "max_rows": options.max_rows, **common}
         found = _process(job, options)
         label = f"{name}, {variant}, repeat {repeat}"
         if found is None:
@@ -154,13 +158,13 @@ def run_one(job: dict[str, Any]) -> None:
 
 
 def train(job: dict[str, Any]) -> dict[str, Any]:
-    """Train on a few rows of sst2, so that there is a model whose answers differ from text to text."""
+    """Train a model on rows of the set, as who predicts such texts would have."""
     from headway.recipe import Recipe
     from headway.train import train as train_run
 
-    recipe = Recipe.load(RECIPES / "sst2.yaml", {
-        "data.max_train_rows_per_label": ROWS_PER_LABEL, "data.max_length": 512, "training.num_train_epochs": 5,
-        "training.baselines": False, "model.model_name_or_path": job["model"],
+    recipe = Recipe.load(RECIPES / f"{job['set']}.yaml", {
+        "data.max_train_rows_per_label": ROWS_PER_LABEL, "data.max_length": 512, "training.baselines": False,
+        "model.model_name_or_path": job["model"],
     })  # fmt: skip
     data = recipe.data.model_copy(update={"test": None}).relative_to(Path(job["data"]))
     train_run(recipe.model_copy(update={"data": data}), output_dir=job["run"], overwrite=True)

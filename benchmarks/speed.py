@@ -166,8 +166,6 @@ def _prediction(options: argparse.Namespace) -> bool:
             options.output / f"prediction-{name}",
         ]
         words += ["--threads", os.environ.get("OMP_NUM_THREADS") or os.cpu_count()]
-        if name != "sst2" and (options.output / "prediction-sst2/run").is_dir():
-            words += ["--run", options.output / "prediction-sst2/run"]
         codes.append(predict.main([str(word) for word in words]))
     return not any(codes)
 

@@ -52,11 +52,13 @@ def test_what_is_measured_is_kept_and_what_failed_is_repeated(
     command = arguments(tmp_path, "--repeats", "1")
     assert predict.main(command) == 1
     assert "FAILED: imdb, headway, repeat 0" in capsys.readouterr().err
-    assert jobs == [("", "train"), *((name, one) for name in ("sst2", "imdb") for one in ("pipeline-1", "headway"))]
+    sets = ("sst2", "imdb")
+    assert jobs[:2] == [(name, "train") for name in sets]
+    assert jobs[2:] == [(name, one) for name in sets for one in ("pipeline-1", "headway")]
     assert predict.main(command) == 0
-    assert jobs[5:] == [("imdb", "headway")]
+    assert jobs[6:] == [("imdb", "headway")]
     assert predict.main(arguments(tmp_path, "--repeats", "2", "--sets", "sst2")) == 0
-    assert jobs[6:] == [("sst2", "headway"), ("sst2", "pipeline-1")]
+    assert jobs[7:] == [("sst2", "headway"), ("sst2", "pipeline-1")]
     held = json.loads((tmp_path / "out/results.json").read_text())
     assert len(held["measurements"]) == 6
     assert len(held["commands"]) == 3
@@ -139,7 +141,7 @@ def test_a_model_is_trained_where_there_is_none(tiny_bert: Path, tmp_path: Path)
     for name in ("train", "dev"):
         lines = [f"a {'bad' if n % 2 else 'good'} film {n}\t{n % 2}" for n in range(40)]
         (tmp_path / f"sst2/{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    predict.train({"run": str(tmp_path / "run"), "data": str(tmp_path), "model": str(tiny_bert)})
+    predict.train({"set": "sst2", "run": str(tmp_path / "run"), "data": str(tmp_path), "model": str(tiny_bert)})
     assert (tmp_path / "run/model/headway.json").is_file()
 
 
