@@ -161,28 +161,6 @@ def test_bfloat16_stays_close(tiny_folders: Callable[[str], Path]) -> None:
             torch.testing.assert_close(found.float(), expected.float(), rtol=0.05, atol=0.01)
 
 
-@pytest.mark.parametrize("is_cast", [True, False], ids=["autocast", "weights"])
-def test_in_bfloat16_the_first_token_asks_in_float32(
-    is_cast: bool, tiny_folders: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """For the two products that ask the last layer's tokens, each of its own size, nothing is prepared."""
-    _, model = both(tiny_folders("bert"))
-    model = model if is_cast else model.bfloat16()
-    products: list[torch.dtype] = []
-    matmul = torch.matmul
-
-    def watched(*given: Tensor) -> Tensor:
-        product = matmul(*given)
-        products.append(product.dtype)
-        return product
-
-    monkeypatch.setattr(torch, "matmul", watched)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=is_cast):
-        logits = logits_of(model, inputs_of(EVEN))
-    assert logits.dtype == torch.bfloat16
-    assert products == [torch.bfloat16] * 2 + [torch.float32] * 2
-
-
 @pytest.mark.parametrize("options", [
     {"head": "linear", "pooling": "mean"}, {"head": "linear", "pooling": "attention"},
     {"head": "linear", "pooling_layers": 2}, {"attn_implementation": "eager"},

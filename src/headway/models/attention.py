@@ -19,11 +19,12 @@ _LONGEST_BY_POWERS = 512
 """Without a softmax they are faster up to so many tokens, in prediction."""
 
 _SHORT = 128
-"""Of up to so many keys, one query for each text is trained in float32."""
+"""Of up to so many keys, one query for each text is trained in float32, which nothing is prepared for: oneDNN prepares
+each product of a new size in bfloat16, and that takes longer than these take."""
 
 _MANY_WEIGHTS, _CACHED_WEIGHTS = 2**17, 2**20
-"""From so many on the softmax is left out: of fewer, to look at their sums costs more. And so many are made at once, so
-that they are in the caches of the processor when they are read again."""
+"""From so many on the softmax is left out: of fewer, to look at their sums costs more. And so many are made at once in
+float32, so that they are in the caches of the processor when they are read again."""
 
 _WIDTH, _HALF_WIDTH = 32, 16
 """Numbers of bfloat16 in a register of AVX-512, or of float32: how many torch's softmax takes at once. From half of the
@@ -67,19 +68,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how: 
             query, key, value, attn_mask=seen, dropout_p=how.dropout, scale=how.scale
         )
     if is_half and torch.is_grad_enabled() and query.shape[2] == 1 and key.shape[2] <= _SHORT:
-        return attend_in_float32(query, key, value, seen, how)
+        with torch.autocast(query.device.type, enabled=False):
+            exact = _by_softmax(query.float(), key.float(), value.float(), seen, how)
+        return exact.to(query.dtype)
     return _by_softmax(query, key, value, seen, how)
-
-
-def attend_in_float32(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how: How) -> Tensor:
-    """Return what `attend` does, for few queries in bfloat16 on the processor.
-
-    oneDNN prepares each product of a new size in bfloat16, which takes longer than so small ones take in float32.
-    """
-    exact_key = key.float()
-    exact_value = exact_key if value is key else value.float()
-    with torch.autocast(query.device.type, enabled=False):
-        return _by_softmax(query.float(), exact_key, exact_value, seen, how).to(query.dtype)
 
 
 def _by_powers_in_parts(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, scale: float) -> Tensor | None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface
 
-from headway.models.attention import How, attend, attend_in_float32
+from headway.models.attention import How, attend
 from headway.models.heads import POOLED, HeadedModel
 from headway.models.layout import Layout
 
@@ -170,7 +170,6 @@ class _FirstQuery:
         asked = torch.einsum("bhd,hdi->bhi", query, of_key.weight.view(*of_heads, of_key.in_features))
         # The heads are as many tokens of one head, which ask what the layer reads.
         read = everything[:, None]
-        by = attend_in_float32 if asked.dtype == torch.bfloat16 and not asked.is_cuda else attend
-        mixed = by(asked[:, None], read, read, seen, How(self.block.scaling, 0.0, functional.dropout))[:, 0]
+        mixed = attend(asked[:, None], read, read, seen, How(self.block.scaling, 0.0, functional.dropout))[:, 0]
         found = torch.einsum("bhi,hdi->bhd", mixed, of_value.weight.view(*of_heads, of_value.in_features)).flatten(1)
         return (found if of_value.bias is None else found + of_value.bias).view_as(hidden_states)
