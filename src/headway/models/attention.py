@@ -58,7 +58,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how: 
     # A text that is written token by token asks once about each key, which is little work either way.
     is_prediction = not (how.dropout or torch.is_grad_enabled()) and query.shape[2] > 1
     is_half = query.dtype == torch.bfloat16
-    if is_prediction and not query.is_cuda and query.dtype in _LONGEST_BY_PRODUCTS:
+    if is_prediction and query.is_cpu and query.dtype in _LONGEST_BY_PRODUCTS:
         output = _by_powers_in_parts(query, key, value, seen, how.scale)
         if output is not None:
             return output
