@@ -94,13 +94,13 @@ def build_parser() -> argparse.ArgumentParser:
 def measure_all(options: argparse.Namespace, results: dict[str, Any]) -> list[str]:
     """Measure what ``results`` lacks, saving it after each measurement; return the names of those that failed."""
     common = {"data": str(options.data.resolve()), "threads": options.threads}
-    runs = {name: options.run or options.output / f"run-{name}" for name in options.sets}
+    runs = {name: (options.run or options.output / f"run-{name}").resolve() for name in options.sets}
     for name, run in runs.items():
         if (run / "model").is_dir():
             continue
         if options.run is not None:
             return [f"--run: {run} holds no finished run"]
-        job = {"kind": "train", "set": name, "run": str(run.resolve()), "model": options.model, **common}
+        job = {"kind": "train", "set": name, "run": str(run), "model": options.model, **common}
         if _process(job, options) is None:
             return [f"the training of a model on {name}"]
     done = {(one["set"], one["seed"], one["variant"]) for one in results["measurements"]}
@@ -108,8 +108,7 @@ def measure_all(options: argparse.Namespace, results: dict[str, Any]) -> list[st
     for name, repeat, variant in measurements(options.sets, range(options.repeats), options.variants):
         if (name, repeat, variant) in done:
             continue
-        run = str(runs[name].resolve())
-        job = {"kind": variant, "set": name, "run": run, "max_rows": options.max_rows, **common}
+        job = {"kind": variant, "set": name, "run": str(runs[name]), "max_rows": options.max_rows, **common}
         found = _process(job, options)
         label = f"{name}, {variant}, repeat {repeat}"
         if found is None:

@@ -11,6 +11,7 @@ from headway.models import attention
 from headway.models.dropout import dropout
 
 HOW = attention.How(8**-0.5, 0.0, nn.functional.dropout)
+MANY_WEIGHTS = attention._MANY_WEIGHTS
 
 
 def exact(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None = None) -> Tensor:
@@ -69,21 +70,30 @@ def test_no_length_of_bfloat16_attention_is_special(length: int, is_masked: bool
 
 @pytest.mark.parametrize("size", [0.1, 1, 4])
 @pytest.mark.parametrize("is_masked", [False, True])
-@pytest.mark.parametrize(("dtype", "length"), [
-    *((torch.float32, length) for length in (2, 20, 90, 512)),
-    *((torch.bfloat16, length) for length in (2, 20, 90, 512)),
+@pytest.mark.parametrize(("dtype", "length", "taken"), [
+    *((torch.float32, length, ["softmax"]) for length in (2, 20, 90, 128)),
+    *((torch.float32, length, ["powers"]) for length in (2, 20, 90, 128)), (torch.float32, 512, ["powers"] * 2),
+    *((torch.bfloat16, length, ["powers"]) for length in (2, 20, 90, 512)),
 ])  # fmt: skip
 def test_products_are_as_exact_as_torch(
-    length: int, is_masked: bool, size: float, dtype: torch.dtype, ways: list[str]
+    length: int,
+    is_masked: bool,
+    size: float,
+    dtype: torch.dtype,
+    taken: list[str],
+    ways: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Beside products and a softmax in bfloat16, or the fused kernel in float32, outputs may be rounded once more."""
+    if taken == ["softmax"]:
+        monkeypatch.setattr(attention, "_MANY_WEIGHTS", 2**30)
     torch.manual_seed(length)
     query, key, value = (torch.randn(4, 2, length, 8).to(dtype) for _ in range(3))
     given = [query * size, key, value]
     seen = torch.arange(length) < torch.tensor([length, length - 1, 1, 1])[:, None, None, None] if is_masked else None
     with torch.inference_mode():
         found = attention.attend(*given, seen, HOW)
-        assert set(ways) == {"powers"}
+        assert ways == taken
         if dtype == torch.bfloat16:
             other = attention._by_softmax(*given, seen, HOW)
         else:
@@ -213,10 +223,15 @@ def test_one_query_is_trained_in_float32_with_the_same_weights_dropped(
         torch.testing.assert_close(one, other, rtol=0.05, atol=0.05)
 
 
-def test_a_few_weights_are_not_worth_it(ways: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    assert attention._MANY_WEIGHTS > 1
-    monkeypatch.setattr(attention, "_by_powers", lambda *given: pytest.fail("the softmax was left out"))
-    given = torch.randn(1, 2, 200, 8).bfloat16()
+@pytest.mark.parametrize(("dtype", "length", "way"), [
+    (torch.bfloat16, 200, ["softmax"]), (torch.float32, 128, ["softmax"]), (torch.float32, 129, []),
+])  # fmt: skip
+def test_a_few_weights_are_not_worth_it(
+    dtype: torch.dtype, length: int, way: list[str], ways: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MANY_WEIGHTS > 1
+    monkeypatch.setattr(attention, "_MANY_WEIGHTS", MANY_WEIGHTS)
+    given = torch.randn(1, 2, length, 8).to(dtype)
     with torch.inference_mode():
         attention.attend(given, given, given, None, HOW)
+    assert ways == way

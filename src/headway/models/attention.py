@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,7 +57,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how: 
     # A text that is written token by token asks once about each key, which is little work either way.
     is_prediction = not (how.dropout or torch.is_grad_enabled()) and query.shape[2] > 1
     is_half = query.dtype == torch.bfloat16
-    if is_prediction and query.is_cpu and query.dtype in _LONGEST_BY_PRODUCTS:
+    is_known = query.is_cpu and query.dtype in _LONGEST_BY_PRODUCTS and query.shape[2] <= _LONGEST_BY_POWERS
+    if is_prediction and is_known and query.shape[:3].numel() * key.shape[2] >= _MANY_WEIGHTS:
         output = _by_powers_in_parts(query, key, value, seen, how.scale)
         if output is not None:
             return output
@@ -75,23 +75,19 @@ def attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, how: 
 
 
 def _by_powers_in_parts(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, scale: float) -> Tensor | None:
-    """Return attention without a softmax, some texts at a time, or None where another way is faster or safer."""
-    weights_per_text = query.shape[1:3].numel() * key.shape[2]
-    if query.shape[2] > _LONGEST_BY_POWERS or len(query) * weights_per_text < _MANY_WEIGHTS:
-        return None
-    num_texts = max(1, _CACHED_WEIGHTS // weights_per_text)
-    if num_texts >= len(query) or query.dtype == torch.bfloat16:
-        # In bfloat16 they are half as large, and oneDNN would prepare the products of the last part anew.
-        return _by_powers(query, key, value, seen, scale)
-    masks = itertools.repeat(seen) if seen is None or len(seen) == 1 else torch.split(seen, num_texts)
-    parts = (torch.split(one, num_texts) for one in (query, key, value))
+    """Return what `_by_powers` does, in float32 of as many texts at a time as the caches hold weights of."""
+    # In bfloat16 weights are half as large, and oneDNN would prepare the products of the last part anew.
+    is_half = query.dtype == torch.bfloat16
+    num_texts = len(query) if is_half else max(1, _CACHED_WEIGHTS // (query.shape[1:3].numel() * key.shape[2]))
     outputs = []
-    for q, k, v, mask in zip(*parts, masks, strict=False):
-        output = _by_powers(q, k, v, mask, scale)
+    for start in range(0, len(query), num_texts):
+        part = slice(start, start + num_texts)
+        mask = seen if seen is None or len(seen) == 1 else seen[part]
+        output = _by_powers(query[part], key[part], value[part], mask, scale)
         if output is None:
             return None
         outputs.append(output)
-    return torch.cat(outputs)
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
 def _by_powers(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, scale: float) -> Tensor | None:
